@@ -1,0 +1,138 @@
+"""A bundle on disk: one model with all that is needed to run, explain and verify it."""
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biounet_edge.errors import BundleNotFoundError, InputError, IntegrityError
+from biounet_edge.manifest import Level, Manifest, parse_manifest
+
+MANIFEST_NAME = "manifest.json"
+GOLDEN_NAME = "golden.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenOutputs:
+    """Inputs and what PyTorch computed from them when the bundle was exported."""
+
+    image: NDArray[np.uint8]
+    """Graph inputs, shape (G, H, W, 3), uint8 RGB."""
+    outputs: dict[str, NDArray[np.float32]]
+    """Reference per output name, first axis G, float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose manifest was understood and whose files are the ones it names."""
+
+    folder: Path
+    """Where it lies."""
+    manifest: Manifest
+    """What its model assumes."""
+    checksum: str
+    """SHA-256 of manifest.json, which holds the checksum of every other file: identifies the bundle."""
+
+    @classmethod
+    def open(cls, folder: str | Path | None = None) -> Self:
+        """Opens a bundle and checks every file against its SHA-256.
+
+        Args:
+            folder: Folder with a manifest.json; None for the demo bundle that comes with this package.
+
+        Returns:
+            The checked bundle.
+
+        Raises:
+            BundleNotFoundError: If there is no manifest.json in that folder.
+            ManifestError: If the manifest is damaged or of a newer format.
+            IntegrityError: If a file is missing or was changed.
+        """
+        folder = default_bundle() if folder is None else Path(folder)
+        try:
+            text = (folder / MANIFEST_NAME).read_bytes()
+        except OSError as error:
+            raise BundleNotFoundError(
+                f"there is no bundle at {folder}: expected a folder with a {MANIFEST_NAME} ({error.strerror})"
+            ) from error
+        manifest = parse_manifest(text)
+        for name, spec in manifest.files.items():
+            _check_file(folder / name, spec.sha256)
+        return cls(folder, manifest, hashlib.sha256(text).hexdigest())
+
+    def graph(self, level: Level) -> Path:
+        """Finds the graph that computes a level.
+
+        Args:
+            level: How much is to be computed.
+
+        Returns:
+            Path of the ONNX file.
+
+        Raises:
+            InputError: If the bundle has no such level.
+        """
+        if level not in self.manifest.levels:
+            levels = ", ".join(self.manifest.levels)
+            raise InputError(
+                f"the bundle {self.manifest.name} has no level {level!r}: choose one of {levels}"
+            )
+        return self.folder / self.manifest.levels[level].graph
+
+    def golden(self) -> GoldenOutputs:
+        """Reads the golden inputs and outputs.
+
+        Returns:
+            Inputs and PyTorch's outputs.
+
+        Raises:
+            IntegrityError: If they are missing or damaged.
+        """
+        if GOLDEN_NAME not in self.manifest.files:
+            raise IntegrityError(f"the bundle at {self.folder} has no {GOLDEN_NAME} to verify against")
+        try:
+            content = (self.folder / GOLDEN_NAME).read_bytes()
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                outputs = {name: arrays[name] for name in arrays.files}
+            image = outputs.pop("image")
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise IntegrityError(f"{self.folder / GOLDEN_NAME} is damaged: {error}") from error
+        return GoldenOutputs(image, outputs)
+
+
+def default_bundle() -> Path:
+    """Finds the demo bundle: inside an installed package, or beside it in a source checkout.
+
+    Returns:
+        Path of the folder.
+
+    Raises:
+        BundleNotFoundError: If neither place has one.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "engines" / "demo", package.parent / "engines" / "demo"):
+        if (folder / MANIFEST_NAME).is_file():
+            return folder
+    raise BundleNotFoundError(
+        "the demo bundle is missing from this installation: reinstall biounet-edge, or name a bundle folder"
+    )
+
+
+def _check_file(path: Path, expected_sha256: str) -> None:
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise IntegrityError(
+            f"{path} belongs to the bundle and cannot be read ({error.strerror}): fetch the bundle again"
+        ) from error
+    if actual != expected_sha256:
+        raise IntegrityError(
+            f"{path} is not the file that the bundle's manifest names (SHA-256 {actual[:12]}..., expected "
+            f"{expected_sha256[:12]}...): fetch the bundle again"
+        )

@@ -1,0 +1,154 @@
+"""The `biounet-edge` command: parses, calls the library, prints.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 all done, 1 a known error, 2 usage, 3 some
+inputs failed and the rest are done, 130 interrupted. Heavy imports stand inside the commands, so that --help
+is quick.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from biounet_edge.console import print_json, say
+from biounet_edge.errors import BiounetEdgeError
+from biounet_edge.version import __version__
+
+
+class _Commands(TyperGroup):
+    """The one place where known errors become a sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BiounetEdgeError as error:
+            say(f"error: {error}", style="red")
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as interrupt:
+            say("interrupted; what was finished is kept", style="red")
+            raise typer.Exit(130) from interrupt
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+BundleArgument = Annotated[
+    Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder; the demo bundle if left out.")
+]
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", help="Bundle folder; the demo bundle if left out.")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu or cuda; never another than asked for.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"biounet-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Explainable melanoma assessment of dermoscopy photographs."""
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images and folders of images.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
+        "predictions"
+    ),
+    bundle: BundleOption = None,
+    level: Annotated[
+        Literal["classify", "cam", "full"],
+        typer.Option("--level", help="Probabilities; with heatmaps; with heatmaps and masks."),
+    ] = "full",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per pass.")] = 8,
+    device: DeviceOption = "auto",
+    save: Annotated[
+        str | None,
+        typer.Option(
+            "--save",
+            help="Image files to write, with commas: masks, overlays, heatmaps, probabilities or none "
+            "(if left out: masks,overlays at level full, overlays at level cam).",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read photographs: melanoma probability, indicators, heatmaps and masks."""
+    from biounet_edge.cli_output import PredictionTable, progress_bar, silence_decoders
+    from biounet_edge.discovery import discover
+    from biounet_edge.overlay import OVERLAY_PX
+    from biounet_edge.prediction import PredictionFailure
+    from biounet_edge.predictor import Predictor
+    from biounet_edge.result_files import parse_save
+    from biounet_edge.results import ResultWriter
+
+    silence_decoders()
+    kinds = parse_save(save, level)
+    images = discover(paths, output)
+    table = PredictionTable()
+    with Predictor(bundle, device=device, level=level) as predictor:
+        notice = predictor.bundle.manifest.notice
+        if notice:
+            say(notice, style="yellow")
+        outcomes = predictor.stream(
+            (image.path for image in images),
+            batch_size=batch_size,
+            preview_px=OVERLAY_PX if "overlays" in kinds else 0,
+        )
+        with ResultWriter(output, kinds, notice) as writer, progress_bar(len(images)) as advance:
+            for image, outcome in zip(images, outcomes, strict=True):
+                writer.write(image, outcome)
+                if isinstance(outcome, PredictionFailure):
+                    say(f"error: {outcome.source}: {outcome.error}", style="red")
+                if as_json:
+                    print_json(outcome.to_dict(), indent=None)
+                table.add(outcome)
+                advance()
+    if not as_json:
+        table.print()
+    written = ", ".join(["predictions.csv", "predictions.jsonl"] + [f"{kind}/" for kind in kinds])
+    say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
+    if table.failures:
+        raise typer.Exit(3)
+
+
+@app.command()
+def info(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
+    """Describe a bundle after checking its files."""
+    from biounet_edge.bundle import Bundle
+    from biounet_edge.cli_output import describe_bundle, print_bundle
+
+    description = describe_bundle(Bundle.open(bundle))
+    if as_json:
+        print_json(description)
+    else:
+        print_bundle(description)
+
+
+@app.command()
+def verify(bundle: BundleArgument = None, device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
+    """Check that this machine computes what PyTorch computed at export."""
+    from biounet_edge.bundle import Bundle
+    from biounet_edge.cli_output import print_report
+    from biounet_edge.verification import verify as verify_bundle
+
+    report = verify_bundle(Bundle.open(bundle), device)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_report(report)
+    report.raise_if_failed()
+
+
+def main() -> None:
+    """Runs the command; what pip installs as `biounet-edge`."""
+    app(prog_name="biounet-edge")

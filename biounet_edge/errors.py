@@ -1,0 +1,65 @@
+"""What can go wrong, as one tree.
+
+    BiounetEdgeError
+    ├── BundleNotFoundError      (FileNotFoundError)  no bundle at that path
+    ├── ManifestError            (ValueError)         not a manifest that this version can run
+    ├── IntegrityError           (ValueError)         a bundle file is missing or its checksum is wrong
+    ├── ImageError               (ValueError)         an image cannot be read
+    ├── InputError               (ValueError)         what was asked for does not exist or contradicts itself
+    ├── OutputError              (OSError)            a result cannot be written
+    ├── BackendUnavailableError  (RuntimeError)       the device or its library is not there
+    ├── VerificationError        (RuntimeError)       this machine does not reproduce the golden outputs
+    ├── CheckpointError          (ValueError)         a checkpoint is missing, damaged or of another model
+    ├── DatasetError             (ValueError)         training data on disk is not what its layout says
+    └── ExportError              (ValueError)         a model cannot be written as a bundle
+
+Every message says what was expected, what came and what to do.
+"""
+
+
+class BiounetEdgeError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class BundleNotFoundError(BiounetEdgeError, FileNotFoundError):
+    """There is no bundle at the given path."""
+
+
+class ManifestError(BiounetEdgeError, ValueError):
+    """manifest.json is damaged, incomplete or of a newer format."""
+
+
+class IntegrityError(BiounetEdgeError, ValueError):
+    """A file of the bundle is missing or is not the one its manifest names."""
+
+
+class ImageError(BiounetEdgeError, ValueError):
+    """An image is unreadable, truncated, empty or too large."""
+
+
+class InputError(BiounetEdgeError, ValueError):
+    """A path does not exist, a folder holds no images or an option has no meaning here."""
+
+
+class OutputError(BiounetEdgeError, OSError):
+    """A result cannot be written: the disk is full, or the folder is read-only or gone."""
+
+
+class BackendUnavailableError(BiounetEdgeError, RuntimeError):
+    """The device that was asked for, or the library that drives it, is not available."""
+
+
+class VerificationError(BiounetEdgeError, RuntimeError):
+    """Outputs on this machine differ from the bundle's golden outputs."""
+
+
+class CheckpointError(BiounetEdgeError, ValueError):
+    """A checkpoint is missing, damaged or belongs to a different model."""
+
+
+class DatasetError(BiounetEdgeError, ValueError):
+    """Training data on disk contradicts its layout, its tables or its split."""
+
+
+class ExportError(BiounetEdgeError, ValueError):
+    """A model cannot be converted, or its conversion misses a parity gate."""

@@ -1,0 +1,224 @@
+"""manifest.json: everything a bundle's model assumes, as pydantic models.
+
+The exporter writes manifests through these models and the runtime reads them through the same ones, so a
+field that one side does not know cannot reach the other.
+"""
+
+import json
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from biounet_edge.errors import ManifestError
+from biounet_edge.indicators import INDICATORS
+
+FORMAT = 1
+"""Bundle format that this version writes, and the newest that it reads."""
+
+Level = Literal["classify", "cam", "full"]
+"""How much is computed: probabilities; with heatmaps; with heatmaps and masks."""
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Triple = tuple[float, float, float]
+
+
+def bundle_file_name(name: str) -> str:
+    """Refuses names that could reach outside the bundle.
+
+    Args:
+        name: File name as a manifest gives it.
+
+    Returns:
+        The same name.
+
+    Raises:
+        ValueError: If it is empty, absolute, or has a folder, a drive or '..' in it.
+    """
+    if name in ("", ".", "..") or PurePosixPath(name).name != name or any(c in name for c in "\\:\0"):
+        raise ValueError(f"expected a plain file name inside the bundle, got {name!r}")
+    return name
+
+
+class _Section(BaseModel):
+    """Base of every part of the manifest: unknown keys are refused, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class InputSpec(_Section):
+    """What the graphs expect at their one input."""
+
+    name: str = "image"
+    """Name of the graph input."""
+    height: int = Field(ge=1)
+    """Input height in pixels."""
+    width: int = Field(ge=1)
+    """Input width in pixels."""
+    colour_order: Literal["RGB"] = "RGB"
+    """Order of the last axis."""
+    value_range: tuple[int, int] = (0, 255)
+    """Range of the uint8 input."""
+    mean: Triple
+    """Subtracted from value / 255 inside the graph, per colour."""
+    std: Triple
+    """Divides the difference inside the graph, per colour."""
+    resize: Literal["stretch-area"] = "stretch-area"
+    """Rule of `biounet_edge.image.resize_to_input`."""
+
+
+class LevelSpec(_Section):
+    """One composed graph."""
+
+    graph: str
+    """File name of the ONNX graph."""
+    precision: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
+    """Number format that the graph computes in."""
+    outputs: list[str] = Field(min_length=1)
+    """Names of the graph's outputs, in its order."""
+
+
+class OutputSpec(_Section):
+    """One graph output."""
+
+    shape: list[str | int]
+    """Axes: a size, or a letter of the design ("N", "J", "H", ...)."""
+    meaning: str
+    """What it is, in words, with unit and range."""
+
+
+class MelanomaSpec(_Section):
+    """How contributions become a probability, and from where on it counts as melanoma."""
+
+    threshold: Probability
+    """Operating point on the probability."""
+    bias: float
+    """Log-odds that are there without any indicator."""
+    temperature: float = Field(gt=0)
+    """Calibration: probability = sigmoid((bias + sum of contributions) / temperature)."""
+
+
+class OperatingPoint(_Section):
+    """From where on an indicator counts as present, and a pixel as part of it."""
+
+    presence: Probability
+    """Threshold on the indicator's probability."""
+    mask: Probability
+    """Threshold on the mask probability of a pixel."""
+
+
+class TrainingSpec(_Section):
+    """Where the weights come from."""
+
+    data: list[str]
+    """Names of the data sets."""
+    licence: str
+    """Licence of the weights."""
+    seed: int
+    """Seed of the training run."""
+    config: str
+    """Configuration file of the training run, relative to the repository."""
+
+
+class FileSpec(_Section):
+    """One file of the bundle."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the content, in hexadecimal."""
+    bytes: int = Field(ge=0)
+    """Size in bytes."""
+
+
+class Manifest(_Section):
+    """manifest.json of format 1."""
+
+    format: Literal[1] = 1
+    """Version of the bundle format."""
+    name: str
+    """Name of the model."""
+    version: str
+    """Version of the model."""
+    notice: str | None = None
+    """Shown once per run; says what the model must not be used for."""
+    indicators: tuple[str, ...]
+    """Names of the indicators, in the order of every J axis."""
+    input: InputSpec
+    levels: dict[Level, LevelSpec] = Field(min_length=1)
+    outputs: dict[str, OutputSpec]
+    components: list[str]
+    """Graphs that the composed ones are made of."""
+    melanoma: MelanomaSpec
+    operating_points: dict[str, OperatingPoint]
+    """One per indicator."""
+    opset: int = Field(ge=1)
+    """ONNX operator set of every graph."""
+    training: TrainingSpec
+    files: dict[str, FileSpec]
+    """Every file of the bundle but manifest.json itself."""
+
+    @field_validator("files")
+    @classmethod
+    def _names_stay_inside(cls, files: dict[str, FileSpec]) -> dict[str, FileSpec]:
+        return {bundle_file_name(name): spec for name, spec in files.items()}
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.indicators != INDICATORS:
+            raise ValueError(
+                f"indicators must be {', '.join(INDICATORS)} in this order, got {self.indicators}"
+            )
+        if set(self.operating_points) != set(INDICATORS):
+            raise ValueError(
+                f"operating_points must name each indicator once, got {sorted(self.operating_points)}"
+            )
+        for graph in [level.graph for level in self.levels.values()] + self.components:
+            if graph not in self.files:
+                raise ValueError(f"{graph} is used but is not listed under files")
+        for level, spec in self.levels.items():
+            if unknown := set(spec.outputs) - set(self.outputs):
+                raise ValueError(f"level {level} has outputs that are not described: {sorted(unknown)}")
+        return self
+
+    def to_json(self) -> str:
+        """Writes the manifest as it stands in a bundle.
+
+        Returns:
+            Indented JSON, with a newline at its end.
+        """
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Reads a manifest.
+
+    Args:
+        text: Content of manifest.json.
+
+    Returns:
+        The checked manifest.
+
+    Raises:
+        ManifestError: If it is not JSON, of a newer format, or a field is missing, unknown or wrong.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"manifest.json is not valid JSON: {error}") from error
+    form = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(form, int) or isinstance(form, bool):
+        raise ManifestError('manifest.json has no format number: expected "format": 1')
+    if form > FORMAT:
+        raise ManifestError(
+            f"the bundle has format {form}, and this biounet-edge reads up to format {FORMAT}: "
+            "a newer biounet-edge is needed (pip install --upgrade biounet-edge)"
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        problems = "; ".join(_describe(problem["loc"], problem["msg"]) for problem in error.errors())
+        raise ManifestError(f"manifest.json is not a manifest of format {FORMAT}: {problems}") from error
+
+
+def _describe(location: tuple[int | str, ...], message: str) -> str:
+    where = ".".join(str(part) for part in location) or "manifest"
+    return f"{where}: {message.removeprefix('Value error, ')}"

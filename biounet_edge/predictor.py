@@ -1,0 +1,183 @@
+"""The whole runtime: photograph -> decode -> resize -> backend -> prediction."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biounet_edge.backends import Backend, open_backend
+from biounet_edge.bundle import Bundle
+from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
+from biounet_edge.image import decode, reduce_to, resize_to_input
+from biounet_edge.manifest import Level
+from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
+
+Source = str | Path | bytes | NDArray[np.uint8]
+"""A photograph: a path, the bytes of an image file, or RGB pixels of shape (H0, W0, 3), uint8."""
+
+
+class Predictor:
+    """A loaded bundle that reads photographs. May be used from several threads."""
+
+    def __init__(
+        self, bundle: str | Path | Bundle | None = None, *, device: str = "auto", level: Level = "full"
+    ) -> None:
+        """Opens the bundle, checks it and loads the level's graph, once.
+
+        Args:
+            bundle: Folder of the bundle, or an opened one; None for the demo bundle of this package.
+            device: "auto", "cpu" or "cuda"; never another than asked for.
+            level: "classify" for probabilities, "cam" for heatmaps too, "full" for heatmaps and masks.
+
+        Raises:
+            BundleNotFoundError: If there is no bundle in that folder.
+            ManifestError: If its manifest is damaged or of a newer format.
+            IntegrityError: If one of its files is missing or was changed.
+            InputError: If it has no such level, or there is no such device.
+            BackendUnavailableError: If the device or its library is not there.
+        """
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.level: Level = level
+        self._backend: Backend | None = open_backend(self.bundle, level, device)
+
+    @property
+    def backend(self) -> Backend:
+        """The loaded graph; an error once the predictor is closed."""
+        if self._backend is None:
+            raise BackendUnavailableError("this Predictor is closed: make a new one")
+        return self._backend
+
+    def predict(self, source: Source) -> Prediction:
+        """Reads one photograph.
+
+        Args:
+            source: Path, bytes of an image file, or RGB pixels, shape (H0, W0, 3), uint8.
+
+        Returns:
+            Probabilities, and heatmaps and masks as the level has them.
+
+        Raises:
+            ImageError: If the photograph cannot be read.
+        """
+        outcome = self._predict_batch([self._prepare(source, 0)])[0]
+        if isinstance(outcome, PredictionFailure):
+            raise ImageError(outcome.error)
+        return outcome
+
+    def stream(
+        self, sources: Iterable[Source], *, batch_size: int = 8, preview_px: int = 0
+    ) -> Iterator[Prediction | PredictionFailure]:
+        """Reads any number of photographs in bounded memory, decoding ahead of the backend.
+
+        At most two batches are decoded at any time, whatever the number of sources.
+
+        Args:
+            sources: Photographs, as for `predict`; may be a generator.
+            batch_size: Number of photographs that the backend computes at once.
+            preview_px: Where above 0, each prediction carries its photograph with the longer side reduced to
+                this many pixels.
+
+        Yields:
+            One prediction, or the reason why there is none, per source and in their order.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        remaining = iter(sources)
+        decoder = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="decode")
+        ahead: deque[Future[_Prepared | PredictionFailure]] = deque()
+        try:
+            while True:
+                for source in islice(remaining, 2 * batch_size - len(ahead)):
+                    ahead.append(decoder.submit(self._prepare_or_fail, source, preview_px))
+                if not ahead:
+                    return
+                batch = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
+                yield from self._predict_batch(batch)
+        finally:
+            decoder.shutdown(cancel_futures=True)
+
+    def close(self) -> None:
+        """Releases the backend; a second call does nothing."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Releases the backend."""
+        self.close()
+
+    def _prepare(self, source: Source, preview_px: int) -> "_Prepared":
+        image = _check_pixels(source) if isinstance(source, np.ndarray) else decode(source)  # (H0, W0, 3)
+        spec = self.bundle.manifest.input
+        return _Prepared(
+            source=_name(source),
+            size=(image.shape[0], image.shape[1]),
+            pixels=resize_to_input(image, spec.height, spec.width),
+            preview=reduce_to(image, preview_px) if preview_px else None,
+        )
+
+    def _prepare_or_fail(self, source: Source, preview_px: int) -> "_Prepared | PredictionFailure":
+        try:
+            return self._prepare(source, preview_px)
+        except ImageError as error:
+            return PredictionFailure(_name(source), str(error))
+
+    def _predict_batch(
+        self, batch: "list[_Prepared | PredictionFailure]"
+    ) -> list[Prediction | PredictionFailure]:
+        prepared = [item for item in batch if isinstance(item, _Prepared)]
+        if not prepared:
+            return [item for item in batch if isinstance(item, PredictionFailure)]
+        outputs = self.backend.run(np.stack([item.pixels for item in prepared]))  # each (N, ...)
+        rows = iter(range(len(prepared)))
+        return [
+            item if isinstance(item, PredictionFailure) else self._finish(item, outputs, next(rows))
+            for item in batch
+        ]
+
+    def _finish(
+        self, item: "_Prepared", outputs: dict[str, NDArray[np.float32]], row: int
+    ) -> Prediction | PredictionFailure:
+        # Copies, because a view would keep the whole batch alive as long as one of its predictions.
+        own = {name: array[row].copy() for name, array in outputs.items()}
+        if not all(np.isfinite(array).all() for array in own.values()):
+            return PredictionFailure(item.source, "the model returned a value that is not a finite number")
+        return make_prediction(self.bundle.manifest, self.level, own, item.source, item.size, item.preview)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A photograph that is ready for the backend; its full-size pixels are already gone."""
+
+    source: str
+    size: tuple[int, int]
+    pixels: NDArray[np.uint8]
+    preview: NDArray[np.uint8] | None
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, bytes | np.ndarray):
+        return "<bytes>" if isinstance(source, bytes) else "<array>"
+    return str(source)
+
+
+def _check_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(
+            f"expected RGB pixels of shape (height, width, 3) and type uint8, got {image.shape} {image.dtype}"
+        )
+    return image

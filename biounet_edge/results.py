@@ -1,0 +1,184 @@
+"""What a run leaves in its output folder: one row per image, and image files beside the table."""
+
+import csv
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from biounet_edge.discovery import InputImage
+from biounet_edge.errors import OutputError
+from biounet_edge.indicators import INDICATORS
+from biounet_edge.prediction import Prediction, PredictionFailure
+from biounet_edge.result_files import Save, output_error, temporary_beside, write_image_files
+
+COLUMNS = ["image", "status", "error", "width", "height", "melanoma_probability", "melanoma"] + [
+    f"{name}_{value}"
+    for name in INDICATORS
+    for value in ("probability", "present", "contribution", "area_pct")
+]
+"""Columns of predictions.csv."""
+
+_WORKERS = 2
+_QUEUE = 8  # predictions that wait to be written, at most
+
+Outcome = Prediction | PredictionFailure
+
+
+class ResultWriter:
+    """Writes predictions behind the caller's back, in bounded memory and in the caller's order.
+
+    A context manager: predictions.csv and predictions.jsonl appear at its end, also by an error or Ctrl-C,
+    then with the rows that were finished. Each file is there whole or not at all.
+    """
+
+    def __init__(self, output: Path, save: tuple[Save, ...] = (), notice: str | None = None) -> None:
+        """Makes the output folder and starts the tables.
+
+        Args:
+            output: Output folder; made where it is missing.
+            save: Kinds of image files to write.
+            notice: The bundle's notice, for overlays.
+
+        Raises:
+            OutputError: If the folder cannot be written to.
+        """
+        self._output, self._save, self._notice = output, save, notice
+        self._pending: deque[tuple[Outcome, Future[list[str]]]] = deque()
+        self._table = _Table(output)
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write")
+
+    def write(self, image: InputImage, outcome: Outcome) -> None:
+        """Queues one outcome; waits where the queue is full.
+
+        Args:
+            image: The image file.
+            outcome: What came of it.
+
+        Raises:
+            OutputError: If this or an earlier result cannot be written.
+        """
+        self._pending.append((outcome, self._pool.submit(self._write_files, image.stem, outcome)))
+        while self._pending and (len(self._pending) > _QUEUE or self._pending[0][1].done()):
+            self._finish_first()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Waits for what is queued and puts the tables in their place; after an error only what is done.
+
+        Raises:
+            OutputError: If a result cannot be written.
+        """
+        if error is not None:
+            self._abandon()
+            return
+        try:
+            while self._pending:
+                self._finish_first()
+        except BaseException:
+            self._abandon()
+            raise
+        self._pool.shutdown()
+        self._table.close()
+
+    def _abandon(self) -> None:
+        """Keeps the finished rows; what fails here follows from the error that is already on its way."""
+        self._pool.shutdown(cancel_futures=True)
+        with suppress(Exception):
+            while self._pending and not self._pending[0][1].cancelled():
+                self._finish_first()
+        with suppress(OutputError):
+            self._table.close()
+
+    def _write_files(self, stem: str, outcome: Outcome) -> list[str]:
+        if isinstance(outcome, PredictionFailure):
+            return []
+        return write_image_files(self._output, stem, outcome, self._save, self._notice)
+
+    def _finish_first(self) -> None:
+        outcome, future = self._pending.popleft()
+        self._table.add(outcome, future.result())
+
+
+class _Table:
+    """predictions.csv and predictions.jsonl, under temporary names until closed."""
+
+    def __init__(self, output: Path) -> None:
+        self._paths = [output / "predictions.csv", output / "predictions.jsonl"]
+        self._temporary = [temporary_beside(path) for path in self._paths]
+        self._files: list[TextIO] = []
+        with self._report():
+            output.mkdir(parents=True, exist_ok=True)
+            for path in self._temporary:
+                # File names may hold bytes that are no UTF-8; they must not stop a run.
+                self._files.append(path.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
+            self._csv = csv.DictWriter(self._files[0], COLUMNS, lineterminator="\n")
+            self._csv.writeheader()
+
+    def add(self, outcome: Outcome, files: list[str]) -> None:
+        line = outcome.to_dict() | ({"files": files} if isinstance(outcome, Prediction) else {})
+        with self._report():
+            self._csv.writerow(csv_row(outcome))
+            self._files[1].write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        with self._report():
+            for file, temporary, path in zip(self._files, self._temporary, self._paths, strict=True):
+                file.close()
+                os.replace(temporary, path)
+
+    @contextmanager
+    def _report(self) -> Iterator[None]:
+        """Turns a failure into a sentence and leaves no temporary file behind."""
+        try:
+            yield
+        except OSError as error:
+            for file in self._files:
+                with suppress(OSError):
+                    file.close()
+            for temporary in self._temporary:
+                with suppress(OSError):
+                    temporary.unlink()
+            raise output_error(self._paths[0], error) from error
+
+
+def csv_row(outcome: Outcome) -> dict[str, Any]:
+    """Makes one row of predictions.csv.
+
+    Args:
+        outcome: Prediction or failure.
+
+    Returns:
+        Column name to cell; columns that have no value are missing.
+    """
+    row: dict[str, Any] = {"image": _text_cell(outcome.source)}
+    if isinstance(outcome, PredictionFailure):
+        return row | {"status": "error", "error": _text_cell(outcome.error)}
+    row |= {
+        "status": "ok",
+        "width": outcome.size[1],
+        "height": outcome.size[0],
+        "melanoma_probability": f"{outcome.melanoma_probability:.6f}",
+        "melanoma": int(outcome.melanoma),
+    }
+    for name, finding in outcome.indicators.items():
+        row[f"{name}_probability"] = f"{finding.probability:.6f}"
+        row[f"{name}_present"] = int(finding.present)
+        row[f"{name}_contribution"] = f"{finding.contribution:.6f}"
+        row[f"{name}_area_pct"] = "" if finding.area_pct is None else f"{finding.area_pct:.4f}"
+    return row
+
+
+def _text_cell(text: str) -> str:
+    """Keeps a spreadsheet from running a file name as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

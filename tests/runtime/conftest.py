@@ -1,0 +1,72 @@
+"""What the runtime's tests share.
+
+They need neither torch nor onnx: images are made with OpenCV or byte by byte.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from biounet_edge import Bundle, Predictor, default_bundle
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bundle", default=None, help="bundle folder to test with; the demo bundle if left out")
+
+
+@pytest.fixture(scope="session")
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return Bundle.open(request.config.getoption("--bundle", default=None) or default_bundle())
+
+
+@pytest.fixture
+def bundle_copy(bundle: Bundle, tmp_path: Path) -> Path:
+    """A bundle that a test may damage."""
+    return Path(shutil.copytree(bundle.folder, tmp_path / "bundle-copy"))
+
+
+@pytest.fixture(scope="session")
+def predictor(bundle: Bundle) -> Iterator[Predictor]:
+    with Predictor(bundle) as full:
+        yield full
+
+
+@pytest.fixture(scope="session")
+def photograph() -> np.ndarray:
+    """A dark, uneven spot on skin, off centre, so that no rotation or flip looks like another."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[0:90, 0:120]
+    spot = np.exp(-(((x - 42) / 22) ** 2 + ((y - 34) / 15) ** 2))
+    spot += 0.6 * np.exp(-(((x - 88) / 8) ** 2 + ((y - 66) / 12) ** 2))
+    skin = np.array([224, 180, 160]) - spot[..., np.newaxis] * np.array([150, 140, 110])
+    return np.clip(skin + rng.normal(0, 5, (90, 120, 3)), 0, 255).astype(np.uint8)
+
+
+WriteImage = Callable[[Path, np.ndarray], Path]
+
+
+@pytest.fixture(scope="session")
+def write_image() -> WriteImage:
+    """Writes RGB pixels in the format of the path's ending, at the best quality."""
+
+    def write(path: Path, image: np.ndarray) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, 100] if path.suffix == ".jpg" else []
+        _, content = cv2.imencode(path.suffix, np.ascontiguousarray(image[..., ::-1]), quality)
+        path.write_bytes(content.tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images that lie beside a development checkout and are no part of the repository."""
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real images of ../shared/data are not on this machine")
+    return folder

@@ -1,0 +1,327 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from biounet_edge import INDICATORS, Predictor, __version__
+from biounet_edge.backends.ort import OnnxRuntimeBackend
+from biounet_edge.cli import app
+from biounet_edge.console import printable
+from biounet_edge.manifest import Level
+
+
+@pytest.fixture
+def run(bundle):
+    """Runs the command; predict gets the bundle under test."""
+
+    def invoke(*arguments: object):
+        texts = [str(argument) for argument in arguments]
+        if texts[0] == "predict" and "--bundle" not in texts:
+            texts += ["--bundle", str(bundle.folder)]
+        return CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, texts)
+
+    return invoke
+
+
+@pytest.fixture
+def folder(tmp_path, photograph, write_image) -> Path:
+    images = tmp_path / "images"
+    for i, name in enumerate(["a.jpg", "b.png", "sub/c.webp", "sub/d.bmp", "Läsion 病変.tiff"]):
+        write_image(images / name, np.roll(photograph, 7 * i, axis=1))
+    return images
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with (output / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predict_reads_a_folder(run, folder, tmp_path, bundle):
+    result = run("predict", folder, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    table = rows(tmp_path / "out")
+    assert [Path(row["image"]).name for row in table] == [
+        "Läsion 病変.tiff",
+        "a.jpg",
+        "b.png",
+        "c.webp",
+        "d.bmp",
+    ]
+    assert {row["status"] for row in table} == {"ok"}
+    assert (tmp_path / "out" / "masks" / "sub" / "c_attribute_streaks.png").is_file()
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 25
+    assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 5
+    assert "a.jpg" in result.stdout
+    assert "5 of 5 images read; results in" in result.stderr
+    assert result.stderr.count(bundle.manifest.notice) == 1
+    assert bundle.manifest.notice not in result.stdout
+
+
+def test_predict_agrees_with_the_python_interface(run, folder, tmp_path, predictor):
+    run("predict", folder, "--output", tmp_path / "out", "--batch-size", 3)
+    for row in rows(tmp_path / "out"):
+        prediction = predictor.predict(row["image"])
+        assert float(row["melanoma_probability"]) == pytest.approx(prediction.melanoma_probability, abs=2e-5)
+        for name in INDICATORS:
+            finding = prediction.indicators[name]
+            assert float(row[f"{name}_probability"]) == pytest.approx(finding.probability, abs=2e-5)
+            assert float(row[f"{name}_contribution"]) == pytest.approx(finding.contribution, abs=2e-4)
+
+
+def test_predict_names_broken_files_and_does_the_rest(run, folder, tmp_path):
+    whole = (folder / "a.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("no image")
+    huge = b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\x00\xff\x00\x01\x01\x11\x00"
+    (folder / "sub" / "huge.jpg").write_bytes(huge)
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    result = run("predict", folder, "--output", tmp_path / "out", "--batch-size", 2)
+    assert result.exit_code == 3, result.output
+    errors = {
+        Path(row["image"]).name: row["error"] for row in rows(tmp_path / "out") if row["status"] == "error"
+    }
+    assert errors.pop("truncated.jpg") == "the JPEG image is truncated or damaged: its end marker is missing"
+    assert errors.pop("empty.png") == "the file is empty"
+    assert errors.pop("text.jpg").startswith("the file is not an image in a known format")
+    assert errors.pop("huge.jpg").startswith("the image is too large: 65280 x 65280 pixels")
+    assert errors.pop("gone.jpg") == "there is no such file"
+    assert errors == {}
+    assert sum(row["status"] == "ok" for row in rows(tmp_path / "out")) == 5
+    assert f"error: {folder / 'empty.png'}: the file is empty" in result.stderr
+    assert "5 of 10 images read" in result.stderr
+    assert result.stdout.count("not read") == 5
+
+
+def test_predict_ends_with_3_where_every_image_fails(run, tmp_path):
+    (tmp_path / "a.jpg").touch()
+    result = run("predict", tmp_path / "a.jpg", "--output", tmp_path / "out")
+    assert result.exit_code == 3
+    assert "0 of 1 images read" in result.stderr
+
+
+def test_predict_prints_a_json_line_per_image(run, folder, tmp_path):
+    (folder / "empty.png").touch()
+    result = run("predict", folder, "--output", tmp_path / "out", "--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["status"] for line in lines] == ["ok", "ok", "ok", "error", "ok", "ok"]
+    assert set(lines[0]["indicators"]) == set(INDICATORS)
+
+
+@pytest.mark.parametrize(("level", "folders"), [("classify", []), ("cam", ["overlays"])])
+def test_predict_writes_what_the_level_computes(run, folder, tmp_path, level, folders):
+    result = run("predict", folder, "--output", tmp_path / "out", "--level", level)
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == folders
+    assert {row["streaks_area_pct"] for row in rows(tmp_path / "out")} == {""}
+
+
+def test_predict_writes_what_save_names(run, folder, tmp_path):
+    result = run("predict", folder, "--output", tmp_path / "out", "--save", "heatmaps,probabilities")
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == ["heatmaps", "probabilities"]
+    assert "predictions.csv, predictions.jsonl, heatmaps/, probabilities/" in result.stderr
+
+
+def test_predict_does_not_read_its_own_overlays(run, folder):
+    for _ in range(2):
+        result = run("predict", folder, "--output", folder / "predictions")
+        assert result.exit_code == 0
+    assert len(rows(folder / "predictions")) == 5
+
+
+def test_predict_shortens_a_long_table(run, tmp_path, photograph, write_image):
+    source = write_image(tmp_path / "images" / "0.png", photograph[:8, :8])
+    for i in range(1, 45):
+        (tmp_path / "images" / f"{i}.png").write_bytes(source.read_bytes())
+    result = run("predict", tmp_path / "images", "--output", tmp_path / "out", "--save", "none")
+    assert "and 5 more in predictions.csv" in result.stdout
+    assert len(rows(tmp_path / "out")) == 45
+
+
+def test_predict_writes_masks_upright_at_the_photographs_size(run, tmp_path, photograph, write_image):
+    stored = write_image(tmp_path / "images" / "stored.jpg", photograph).read_bytes()
+    segment = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    tagged = stored[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + stored[2:]
+    (tmp_path / "images" / "tagged.jpg").write_bytes(tagged)
+    assert run("predict", tmp_path / "images", "--output", tmp_path / "out").exit_code == 0
+    sizes = {Path(row["image"]).stem: (row["height"], row["width"]) for row in rows(tmp_path / "out")}
+    assert sizes == {"stored": ("90", "120"), "tagged": ("120", "90")}
+    for name, shape in (("stored", (90, 120)), ("tagged", (120, 90))):
+        mask = cv2.imread(str(tmp_path / f"out/masks/{name}_attribute_streaks.png"), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing"], "error: there is no file or folder missing: check the path"),
+        (["empty"], "error: the folder empty holds no images"),
+        (["a.jpg", "--device", "tpu"], "error: there is no device 'tpu': choose one of auto, cpu, cuda"),
+        (["a.jpg", "--bundle", "nowhere"], "error: there is no bundle at nowhere"),
+        (["a.jpg", "--save", "pdf"], "error: pdf cannot be saved: choose from masks, overlays"),
+        (["a.jpg", "--save", "masks", "--level", "cam"], "error: level cam computes no masks"),
+        (["a.jpg", "--output", "a.jpg"], "error: a.jpg/predictions.csv cannot be written"),
+    ],
+)
+def test_predict_ends_known_errors_with_one_sentence(run, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.jpg").touch()
+    result = run("predict", *arguments)
+    assert result.exit_code == 1
+    assert sentence in result.stderr
+    assert len([line for line in result.stderr.splitlines() if "Not for clinical use" not in line]) == 1
+    assert result.stdout == ""
+
+
+def test_predict_refuses_a_changed_bundle(run, folder, bundle_copy, tmp_path):
+    weights = bundle_copy / "weights.bin"
+    content = bytearray(weights.read_bytes())
+    content[0] ^= 1
+    weights.write_bytes(content)
+    result = run("predict", folder, "--bundle", bundle_copy, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "weights.bin is not the file that the bundle's manifest names" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "info", "verify"])
+def test_commands_refuse_a_bundle_of_a_newer_format(run, folder, bundle_copy, command):
+    manifest = bundle_copy / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2}))
+    arguments = [folder, "--bundle", bundle_copy] if command == "predict" else [bundle_copy]
+    result = run(command, *arguments)
+    assert result.exit_code == 1
+    assert (
+        "has format 2, and this biounet-edge reads up to format 1: a newer biounet-edge is needed"
+        in result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict"], ["predict", "x", "--level", "deep"], ["predict", "x", "--batch-size", 0], ["fly"]],
+)
+def test_wrong_usage_ends_with_2(run, arguments):
+    assert run(*arguments).exit_code == 2
+
+
+def test_interrupted_run_keeps_its_finished_rows(run, folder, tmp_path, monkeypatch):
+    compute = OnnxRuntimeBackend.run
+    calls = 0
+
+    def interrupted(self, images):
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return compute(self, images)
+
+    monkeypatch.setattr(OnnxRuntimeBackend, "run", interrupted)
+    result = run("predict", folder, "--output", tmp_path / "out", "--batch-size", 1)
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    kept = rows(tmp_path / "out")
+    assert len(kept) <= 3
+    assert all(row["status"] == "ok" for row in kept)
+    assert not list((tmp_path / "out").rglob(".tmp-*"))
+
+
+def test_info_describes_the_bundle(run, bundle):
+    result = run("info", bundle.folder)
+    assert result.exit_code == 0, result.output
+    assert f"{bundle.manifest.name} {bundle.manifest.version}" in result.stdout
+    assert "checksums fit" in result.stdout
+
+
+def test_info_prints_json(run, bundle):
+    content = json.loads(run("info", bundle.folder, "--json").stdout)
+    assert content["checksum"] == bundle.checksum
+    assert content["indicators"] == list(INDICATORS)
+    assert content["levels"]["full"]["graph"] == bundle.manifest.levels["full"].graph
+
+
+def test_verify_passes(run, bundle):
+    result = run("verify", bundle.folder)
+    assert result.exit_code == 0, result.output
+    assert "reproduces the golden outputs" in result.stdout
+    assert json.loads(run("verify", bundle.folder, "--json").stdout)["passed"] is True
+
+
+def test_verify_ends_with_1_on_a_machine_that_computes_otherwise(run, bundle, monkeypatch):
+    compute = OnnxRuntimeBackend.run
+
+    def wrong(self, images):
+        return {name: values + np.float32(0.2) for name, values in compute(self, images).items()}
+
+    monkeypatch.setattr(OnnxRuntimeBackend, "run", wrong)
+    result = run("verify", bundle.folder)
+    assert result.exit_code == 1
+    assert "does NOT reproduce the golden outputs" in result.stdout
+    assert "does not reproduce the bundle's golden outputs, do not use its results" in result.stderr
+    content = json.loads(run("verify", bundle.folder, "--json").stdout)
+    assert content["passed"] is False
+
+
+def test_version_is_printed(run):
+    assert run("--version").stdout == f"biounet-edge {__version__}\n"
+
+
+def test_level_option_names_the_levels_of_the_manifest(run):
+    help_text = run("predict", "--help").stdout
+    assert all(level in help_text for level in get_args(Level))
+
+
+def test_help_answers_quickly_without_heavy_imports():
+    code = (
+        "import sys; from biounet_edge.cli import app; app(['--help'], standalone_mode=False); "
+        "print({'numpy', 'cv2', 'pydantic', 'onnxruntime', 'torch'} & set(sys.modules))"
+    )
+    start = time.monotonic()
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 5  # 0.3 s on an idle machine; the modules are what is judged
+    assert "predict" in process.stdout
+    assert process.stdout.strip().endswith("set()")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such file names")
+def test_hostile_file_names_reach_neither_terminal_nor_other_folders(run, tmp_path, photograph, write_image):
+    content = write_image(tmp_path / "a.png", photograph).read_bytes()
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in (b"\xff\xfe.png", b"\x1b[31mred.png", b"line\nbreak.png", b"=1+1.png", b"[bold]x.png"):
+        Path(os.fsdecode(os.fsencode(images) + b"/" + name)).write_bytes(content)
+    result = run("predict", images, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.stdout
+    assert len(rows(tmp_path / "out")) == 5
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "images", "out"}
+
+
+def test_printable_escapes_control_codes_and_undecoded_bytes():
+    assert printable("病 a\n\x1b\udcff") == "病 a\\n\\x1b\\udcff"
+
+
+def test_predict_reads_the_real_samples(run, shared_data, tmp_path):
+    images = shared_data / "real-samples" / "images"
+    result = run("predict", images, "--output", tmp_path / "out", "--level", "classify")
+    assert result.exit_code == 0, result.output
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["ok"] * 24
+
+
+def test_predict_finds_the_demo_bundle_by_itself(folder, tmp_path, monkeypatch, bundle):
+    monkeypatch.setattr("biounet_edge.bundle.default_bundle", lambda: bundle.folder)
+    result = CliRunner().invoke(app, ["predict", str(folder), "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    with Predictor() as predictor:
+        assert predictor.bundle.checksum == bundle.checksum

@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+from biounet_edge import INDICATORS, Bundle, ManifestError
+from biounet_edge.manifest import FORMAT, Manifest, bundle_file_name, parse_manifest
+
+
+@pytest.fixture
+def content(bundle: Bundle) -> dict:
+    return json.loads(bundle.manifest.to_json())
+
+
+def test_parse_manifest_reads_what_to_json_writes(bundle):
+    assert parse_manifest(bundle.manifest.to_json()) == bundle.manifest
+
+
+def test_parse_manifest_refuses_a_newer_format_before_anything_else():
+    with pytest.raises(
+        ManifestError, match=r"has format 2, and this biounet-edge reads up to format 1: a newer"
+    ):
+        parse_manifest(json.dumps({"format": FORMAT + 1, "unknown": True}))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, b"\xff\xfe"])
+def test_parse_manifest_refuses_what_is_no_json(text):
+    with pytest.raises(ManifestError, match=r"manifest.json is not valid JSON"):
+        parse_manifest(text)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": "1"}', '{"format": true}', "null"])
+def test_parse_manifest_wants_a_format_number(text):
+    with pytest.raises(ManifestError, match=r'has no format number: expected "format": 1'):
+        parse_manifest(text)
+
+
+def test_parse_manifest_names_each_wrong_field(content):
+    content["input"]["height"] = 0
+    del content["melanoma"]["bias"]
+    content["surprise"] = 1
+    with pytest.raises(
+        ManifestError, match=r"input.height: .*melanoma.bias: Field required.*surprise: Extra"
+    ):
+        parse_manifest(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["../weights.bin", "/etc/passwd", "a/b", "..", "", "C:x", "a\\b"])
+def test_parse_manifest_keeps_files_inside_the_bundle(content, name):
+    content["files"][name] = {"sha256": "0" * 64, "bytes": 1}
+    with pytest.raises(ManifestError, match="expected a plain file name inside the bundle"):
+        parse_manifest(json.dumps(content))
+
+
+def test_bundle_file_name_returns_a_plain_name():
+    assert bundle_file_name("weights.bin") == "weights.bin"
+
+
+def test_parse_manifest_wants_the_five_indicators_in_order(content):
+    content["indicators"] = sorted(INDICATORS)
+    with pytest.raises(ManifestError, match=r"indicators must be pigment_network, .* in this order, got"):
+        parse_manifest(json.dumps(content))
+
+
+def test_parse_manifest_wants_an_operating_point_per_indicator(content):
+    del content["operating_points"]["streaks"]
+    with pytest.raises(ManifestError, match="operating_points must name each indicator once, got"):
+        parse_manifest(json.dumps(content))
+
+
+def test_parse_manifest_wants_every_graph_among_the_files(content):
+    del content["files"][content["levels"]["full"]["graph"]]
+    with pytest.raises(ManifestError, match=r"full.onnx is used but is not listed under files"):
+        parse_manifest(json.dumps(content))
+
+
+def test_parse_manifest_wants_every_output_described(content):
+    content["levels"]["full"]["outputs"].append("mystery")
+    with pytest.raises(ManifestError, match=r"level full has outputs that are not described: \['mystery'\]"):
+        parse_manifest(json.dumps(content))
+
+
+def test_manifest_cannot_be_changed(bundle):
+    with pytest.raises(ValueError, match="frozen"):
+        bundle.manifest.name = "other"
+    assert isinstance(bundle.manifest, Manifest)

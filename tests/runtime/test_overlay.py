@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from biounet_edge.overlay import COLOURS, draw_overlay
+from biounet_edge.prediction import Prediction, make_prediction
+
+
+def predict(bundle, level: str, probability: float) -> Prediction:
+    """Every indicator present or absent, with its mask and heatmap in the left half."""
+    left = np.zeros((5, 32, 32), np.float32)
+    left[:, :, :16] = 1
+    outputs = {
+        "melanoma_probability": np.float32(0.5),
+        "melanoma_contribution": np.zeros(5, np.float32),
+        "indicator_probability": np.full(5, probability, np.float32),
+    }
+    if level != "classify":
+        outputs |= {"heatmap": left[:, ::4, ::4], "heatmap_scale": np.ones(5, np.float32)}
+    if level == "full":
+        outputs["mask_probability"] = left
+    return make_prediction(bundle.manifest, level, outputs, "a.jpg", (32, 32))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (60, 80), (900, 1200), (3000, 200), (10, 2500)])
+@pytest.mark.parametrize("level", ["classify", "cam", "full"])
+def test_draw_overlay_fits_any_photograph(bundle, level, size):
+    photograph = np.full((*size, 3), 128, np.uint8)
+    overlay = draw_overlay(predict(bundle, level, 1.0), photograph, "Not for clinical use. " * 5)
+    assert overlay.dtype == np.uint8
+    assert overlay.shape[1] >= 520
+    assert 520 <= max(overlay.shape[:2]) <= 2100
+
+
+@pytest.mark.parametrize("level", ["cam", "full"])
+def test_draw_overlay_marks_present_indicators_only(bundle, level):
+    photograph = np.full((900, 900, 3), 128, np.uint8)
+    marked = draw_overlay(predict(bundle, level, 1.0), photograph)[:900]
+    assert np.abs(marked[300:600, :400].astype(int) - 128).max() > 5
+    assert (marked[:, 700:] == 128).all()
+    assert (draw_overlay(predict(bundle, level, 0.0), photograph)[:900] == 128).all()
+
+
+def test_draw_overlay_outlines_a_mask_in_its_colour(bundle):
+    overlay = draw_overlay(predict(bundle, "full", 1.0), np.full((900, 900, 3), 128, np.uint8))
+    last = np.array(COLOURS["globules"])  # drawn last, hence on top
+    assert (overlay[450, 430:470] == last).all(axis=1).any()
+
+
+def test_draw_overlay_writes_the_notice(bundle):
+    photograph = np.full((900, 900, 3), 128, np.uint8)
+    prediction = predict(bundle, "full", 1.0)
+    assert len(draw_overlay(prediction, photograph, "Not for clinical use")) > len(
+        draw_overlay(prediction, photograph)
+    )
+
+
+def test_draw_overlay_leaves_the_photograph_alone(bundle, photograph):
+    before = photograph.copy()
+    draw_overlay(predict(bundle, "full", 1.0), photograph)
+    np.testing.assert_array_equal(photograph, before)
+
+
+def test_draw_overlay_has_a_colour_per_indicator(bundle):
+    assert set(COLOURS) == set(bundle.manifest.indicators)
+    assert len(set(COLOURS.values())) == 5

@@ -1,0 +1,95 @@
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import biounet_edge
+from biounet_edge import errors
+from biounet_edge.errors import BiounetEdgeError
+from biounet_edge.indicators import INDICATORS, indicator_label
+
+PACKAGE = Path(biounet_edge.__file__).parent
+FORBIDDEN = {"torch", "torchvision", "train", "export", "onnx", "sklearn", "PIL"}
+
+
+def imported_packages(source: str) -> set[str]:
+    """Names of the packages that a module imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("relative" if node.level else str(node.module).split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_no_module_imports_torch_train_or_export(path):
+    assert imported_packages(path.read_text(encoding="utf-8")) & FORBIDDEN == set()
+
+
+def test_imported_packages_looks_inside_functions():
+    source = "def f():\n    import torch.nn as nn\n    from train.network import Encoder\n"
+    assert imported_packages(source) == {"torch", "train"}
+
+
+def test_import_loads_no_heavy_package():
+    code = (
+        "import sys, biounet_edge; "
+        "print({'torch', 'onnxruntime', 'typer', 'rich', 'numpy', 'cv2'} & set(sys.modules))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "set()\n"
+
+
+def test_predictor_loads_onnxruntime_only_when_made():
+    code = (
+        "import sys; from biounet_edge import Predictor, Prediction, verify; "
+        "print({'torch', 'onnxruntime', 'typer', 'rich'} & set(sys.modules))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "set()\n"
+
+
+def test_all_names_the_public_surface():
+    assert dir(biounet_edge) == sorted(biounet_edge.__all__)
+    for name in biounet_edge.__all__:
+        assert getattr(biounet_edge, name) is not None
+    with pytest.raises(AttributeError, match="module 'biounet_edge' has no attribute 'nothing'"):
+        biounet_edge.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "error", [e for _, e in inspect.getmembers(errors, inspect.isclass) if e is not BiounetEdgeError]
+)
+def test_errors_are_known_and_builtin_ones(error):
+    assert issubclass(error, BiounetEdgeError)
+    assert issubclass(error, ValueError | RuntimeError | OSError)
+    assert str(error("a sentence")) == "a sentence"
+
+
+def test_package_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_indicator_labels_are_words():
+    assert [indicator_label(name) for name in INDICATORS] == [
+        "pigment network", "negative network", "streaks", "milia-like cyst", "globules",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_library_neither_prints_nor_exits(path):
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert calls & {"print", "exit", "eval", "exec"} == set()

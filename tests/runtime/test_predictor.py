@@ -1,0 +1,227 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biounet_edge import (
+    BackendUnavailableError,
+    ImageError,
+    InputError,
+    Prediction,
+    PredictionFailure,
+    Predictor,
+)
+from biounet_edge.image import decode
+
+# Float32 sums in another order when the batch has another size.
+BATCH_TOLERANCE = 1e-5
+
+
+def assert_same(one: Prediction, other: Prediction, tolerance: float = BATCH_TOLERANCE) -> None:
+    assert one.size == other.size
+    assert one.melanoma_probability == pytest.approx(other.melanoma_probability, abs=tolerance)
+    for name, finding in one.indicators.items():
+        twin = other.indicators[name]
+        assert finding.probability == pytest.approx(twin.probability, abs=tolerance)
+        assert finding.contribution == pytest.approx(twin.contribution, abs=10 * tolerance)
+        np.testing.assert_allclose(finding.mask_probability, twin.mask_probability, atol=10 * tolerance)
+        np.testing.assert_allclose(finding.heatmap, twin.heatmap, atol=100 * tolerance)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory, photograph, write_image) -> list[Path]:
+    folder = tmp_path_factory.mktemp("photographs")
+    variants = [photograph, photograph[:, ::-1], photograph[::-1], photograph[20:, 30:], 255 - photograph]
+    return [write_image(folder / f"{i}.png", image) for i, image in enumerate(variants)]
+
+
+def test_predict_reads_path_bytes_and_pixels_alike(predictor, paths):
+    by_path = predictor.predict(paths[0])
+    assert by_path.source == str(paths[0])
+    for source, name in ((paths[0].read_bytes(), "<bytes>"), (decode(paths[0]), "<array>")):
+        prediction = predictor.predict(source)
+        assert prediction.source == name
+        assert_same(prediction, by_path, 0)
+
+
+def test_predict_gives_masks_and_heatmaps_of_the_photographs_size(predictor, photograph):
+    for finding in predictor.predict(photograph).indicators.values():
+        assert finding.mask.shape == finding.heatmap.shape == photograph.shape[:2]
+
+
+def test_predict_sums_bias_and_contributions_to_the_logit(predictor, photograph):
+    prediction = predictor.predict(photograph)
+    logit = prediction.melanoma_bias + sum(f.contribution for f in prediction.indicators.values())
+    expected = 1 / (1 + np.exp(-logit / prediction.melanoma_temperature))
+    assert prediction.melanoma_probability == pytest.approx(expected, abs=1e-5)
+
+
+def test_predict_sees_an_exif_rotated_file_as_rotated_pixels(predictor, photograph, write_image, tmp_path):
+    stored = write_image(tmp_path / "stored.jpg", photograph)
+    segment = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    data = stored.read_bytes()
+    tagged = data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
+    prediction = predictor.predict(tagged)
+    assert prediction.size == (120, 90)
+    assert prediction.indicators["streaks"].mask.shape == (120, 90)
+    assert_same(prediction, predictor.predict(np.rot90(decode(data), -1)), 0)
+
+
+def test_predict_gives_two_photographs_two_heatmaps(predictor, photograph):
+    one, other = predictor.predict(photograph), predictor.predict(photograph[::-1, ::-1])
+    # A heatmap is all zero where nothing in the photograph speaks for its indicator.
+    pairs = [(f.heatmap, other.indicators[name].heatmap) for name, f in one.indicators.items()]
+    shown = [(a, b) for a, b in pairs if a.any() or b.any()]
+    assert shown
+    assert not any(np.allclose(a, b, atol=1e-3) for a, b in shown)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_predict_says_what_pixels_it_expects(predictor, image):
+    with pytest.raises(
+        ImageError, match=r"expected RGB pixels of shape \(height, width, 3\) and type uint8, got"
+    ):
+        predictor.predict(image)
+
+
+def test_predict_raises_where_a_file_cannot_be_read(predictor, tmp_path):
+    with pytest.raises(ImageError, match="there is no such file"):
+        predictor.predict(tmp_path / "missing.jpg")
+
+
+def test_predict_reports_a_model_that_returns_no_number(bundle, photograph, monkeypatch):
+    with Predictor(bundle, level="classify") as predictor:
+        run = predictor.backend.run
+
+        def broken(images):
+            return run(images) | {"melanoma_probability": np.full(len(images), np.nan, np.float32)}
+
+        monkeypatch.setattr(predictor.backend, "run", broken)
+        with pytest.raises(ImageError, match="the model returned a value that is not a finite number"):
+            predictor.predict(photograph)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_stream_equals_single_predictions_in_input_order(predictor, paths, batch_size):
+    streamed = list(predictor.stream(paths, batch_size=batch_size))
+    assert [prediction.source for prediction in streamed] == [str(path) for path in paths]
+    for prediction, path in zip(streamed, paths, strict=True):
+        assert_same(prediction, predictor.predict(path))
+
+
+def test_stream_goes_on_behind_a_broken_file(predictor, paths, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(paths[0].read_bytes()[:500])
+    outcomes = list(predictor.stream([broken, paths[0], broken, broken, paths[1]], batch_size=2))
+    assert [isinstance(outcome, PredictionFailure) for outcome in outcomes] == [
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert outcomes[0].source == str(broken)
+    assert outcomes[0].error.startswith("the PNG image is truncated")
+    assert outcomes[4].source == str(paths[1])
+
+
+def test_stream_looks_at_most_two_batches_ahead(predictor, photograph):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield photograph
+
+    stream = predictor.stream(endless(), batch_size=3)
+    for done in range(1, 11):
+        next(stream)
+        assert taken <= done + 2 * 3
+    stream.close()
+    assert threading.active_count() < 50
+
+
+def test_stream_decodes_while_the_caller_works(bundle, photograph, monkeypatch):
+    decoding = threading.Event()
+    with Predictor(bundle, level="classify") as predictor:
+        prepare = predictor._prepare
+
+        def observed(source, preview_px):
+            if source is late:
+                decoding.set()
+            return prepare(source, preview_px)
+
+        monkeypatch.setattr(predictor, "_prepare", observed)
+        late = photograph.copy()
+        stream = predictor.stream([photograph, late, photograph], batch_size=1)
+        next(stream)
+        assert decoding.wait(5)
+        assert len(list(stream)) == 2
+
+
+def test_stream_of_nothing_is_empty(predictor):
+    assert list(predictor.stream([])) == []
+
+
+def test_stream_wants_a_positive_batch_size(predictor, photograph):
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
+        next(predictor.stream([photograph], batch_size=0))
+
+
+def test_stream_carries_a_preview_only_where_asked(predictor, photograph):
+    assert next(predictor.stream([photograph])).preview is None
+    assert next(predictor.stream([photograph], preview_px=60)).preview.shape == (45, 60, 3)
+
+
+def test_predictor_may_be_used_from_several_threads(predictor, paths):
+    expected = [predictor.predict(path).melanoma_probability for path in paths]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(predictor.predict, paths * 4))
+    assert [r.melanoma_probability for r in results] == pytest.approx(expected * 4, abs=BATCH_TOLERANCE)
+
+
+@pytest.mark.parametrize("level", ["classify", "cam"])
+def test_lower_levels_agree_with_the_full_one(bundle, predictor, photograph, level):
+    with Predictor(bundle, level=level) as lower:
+        one, full = lower.predict(photograph), predictor.predict(photograph)
+    assert one.level == level
+    assert one.melanoma_probability == pytest.approx(full.melanoma_probability, abs=1e-5)
+    for name, finding in one.indicators.items():
+        assert finding.probability == pytest.approx(full.indicators[name].probability, abs=1e-5)
+        assert finding.mask is None
+        assert (finding.heatmap is None) == (level == "classify")
+
+
+def test_closed_predictor_says_so(bundle, photograph):
+    predictor = Predictor(bundle, level="classify")
+    predictor.close()
+    predictor.close()
+    with pytest.raises(BackendUnavailableError, match="this Predictor is closed: make a new one"):
+        predictor.predict(photograph)
+
+
+def test_predictor_opens_a_folder(bundle):
+    with Predictor(bundle.folder, level="classify") as predictor:
+        assert predictor.bundle.checksum == bundle.checksum
+
+
+def test_abandoned_stream_leaves_no_threads(predictor, paths):
+    stream = predictor.stream(paths * 3, batch_size=1)
+    next(stream)
+    stream.close()
+    deadline = time.monotonic() + 5
+    while any(t.name.startswith("decode") for t in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
