@@ -1,0 +1,74 @@
+"""A rendered data set in ISIC layout and a configuration small enough to train on in seconds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from train.config import TrainConfig, load_config
+from train.synthesis import write_isic2018
+
+# Two threads on tensors this small wait for each other longer than they compute.
+torch.set_num_threads(1)
+
+CONFIG = """
+seed = 3
+initial_weights = "random"
+fusion_regularisation = [1e-3]
+licence = "Apache-2.0"
+
+[model]
+name = "tiny"
+base_width = 4
+image_size_px = 64
+heatmap_size_px = 32
+
+[[data.annotated]]
+name = "rendered"
+layout = "isic2018_task2"
+images = "ISIC2018_Task1-2_Training_Input"
+masks = "ISIC2018_Task2_Training_GroundTruth_v3"
+table = "diagnosis.csv"
+columns = { lesion = "lesion_id", diagnosis = "melanoma" }
+validation = 0.3
+
+[[data.unlabelled]]
+name = "rendered"
+layout = "table"
+images = "ISIC2018_Task1-2_Training_Input"
+table = "diagnosis.csv"
+
+[[pretrain]]
+epochs = 1
+iterations = 2
+contrastive_batch = 4
+classification_batch = 4
+segmentation_batch = 0
+
+[indicator]
+epochs = 2
+iterations = 2
+contrastive_batch = 4
+classification_batch = 4
+segmentation_batch = 2
+augment = true
+"""
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "rendered"
+    write_isic2018(root, 60, 11, height=64, width=80)
+    return root
+
+
+@pytest.fixture
+def config_path(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def config(config_path: Path) -> TrainConfig:
+    return load_config(config_path)

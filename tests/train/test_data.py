@@ -1,0 +1,218 @@
+import csv
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from biounet_edge.errors import DatasetError
+from biounet_edge.image import decode, resize_to_input
+from train.config import TASKS, DataSource, TableColumns, TrainConfig
+from train.data.batches import Batches
+from train.data.dataset import MEAN, STD, ImageSet, labels_of, normalise
+from train.data.records import Record, read_source
+from train.data.splits import check_split, split_records, write_split
+
+
+def write_image(path: Path, value: int = 90) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(path.suffix, np.full((40, 60, 3), value, np.uint8))[1].tobytes())
+
+
+def write_table(path: Path, rows: list[dict[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+@pytest.fixture
+def isic2018(tmp_path: Path) -> DataSource:
+    """Two photographs: one with a filled streaks mask and an empty globules mask, one without masks."""
+    write_image(tmp_path / "images" / "ISIC_0000001.jpg")
+    write_image(tmp_path / "images" / "ISIC_0000002.jpg")
+    write_image(tmp_path / "images" / "ISIC_0000002_superpixels.png")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    filled = np.zeros((40, 60), np.uint8)
+    filled[5:10, 5:20] = 255
+    for name, mask in (("streaks", filled), ("globules", filled * 0)):
+        (masks / f"ISIC_0000001_attribute_{name}.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    return DataSource(name="a", layout="isic2018_task2", images=Path("images"), masks=Path("masks"))
+
+
+def test_isic2018_masks_say_what_is_present(isic2018: DataSource, tmp_path: Path) -> None:
+    first, second = read_source(isic2018, tmp_path)
+    assert first.presence == {"streaks": True, "globules": False}
+    assert set(first.masks) == {"streaks", "globules"}
+    assert second == Record("ISIC_0000002", tmp_path / "images/ISIC_0000002.jpg", "a")
+
+
+def test_isic2018_diagnosis_table_adds_melanoma_and_lesion(isic2018: DataSource, tmp_path: Path) -> None:
+    write_table(tmp_path / "dx.csv", [{"image": "ISIC_0000001", "lesion": "L7", "dx": "mel"}])
+    columns = TableColumns(lesion="lesion", diagnosis="dx")
+    first, second = read_source(
+        isic2018.model_copy(update={"table": Path("dx.csv"), "columns": columns}), tmp_path
+    )
+    assert (first.melanoma, first.lesion_id) == (True, "L7")
+    assert second.melanoma is None
+
+
+def test_isic2018_without_mask_folder_says_where_it_looked(isic2018: DataSource, tmp_path: Path) -> None:
+    with pytest.raises(
+        DatasetError, match=r"expected the folder of masks .* at .*nowhere, found none; set `masks`"
+    ):
+        read_source(isic2018.model_copy(update={"masks": Path("nowhere")}), tmp_path)
+
+
+def test_masks_of_unknown_images_are_refused(isic2018: DataSource, tmp_path: Path) -> None:
+    (tmp_path / "images" / "ISIC_0000001.jpg").unlink()
+    with pytest.raises(DatasetError, match="name 1 images that are not there, such as ISIC_0000001"):
+        read_source(isic2018, tmp_path)
+
+
+def test_isic2019_ground_truth_is_read(tmp_path: Path) -> None:
+    for image_id in ("ISIC_1", "ISIC_2"):
+        write_image(tmp_path / "images" / f"{image_id}.jpg")
+    rows = [{"image": "ISIC_1", "MEL": "1.0", "NV": "0.0"}, {"image": "ISIC_2", "MEL": "0.0", "NV": "1.0"}]
+    write_table(tmp_path / "ISIC_2019_Training_GroundTruth.csv", rows)
+    table = Path("ISIC_2019_Training_GroundTruth.csv")
+    source = DataSource(name="b", layout="isic2019", images=Path("images"), table=table)
+    assert [record.melanoma for record in read_source(source, tmp_path)] == [True, False]
+
+
+def test_table_without_the_column_names_it(tmp_path: Path) -> None:
+    write_image(tmp_path / "images" / "x.png")
+    write_table(tmp_path / "t.csv", [{"image": "x", "label": "mel"}])
+    columns = TableColumns(diagnosis="dx")
+    source = DataSource(name="c", layout="table", images=Path("images"), table=Path("t.csv"), columns=columns)
+    with pytest.raises(DatasetError, match="has no column dx; it has image, label; name its columns"):
+        read_source(source, tmp_path)
+
+
+def test_missing_image_folder_is_an_error(tmp_path: Path) -> None:
+    source = DataSource(name="c", layout="table", images=Path("images"), table=Path("t.csv"))
+    with pytest.raises(DatasetError, match=r"c: expected a folder of images at .*images, found none"):
+        read_source(source, tmp_path)
+
+
+def source(name: str, **values: float) -> DataSource:
+    return DataSource(name=name, layout="table", images=Path(name), table=Path("t.csv"), **values)  # type: ignore[arg-type]
+
+
+def records(name: str, count: int, lesions: int) -> list[Record]:
+    return [
+        Record(
+            f"I{i}", Path(f"{name}/I{i}.jpg"), name, f"L{i % lesions}", melanoma=i % lesions < lesions // 4
+        )
+        for i in range(count)
+    ]
+
+
+def test_lesions_stay_on_one_side() -> None:
+    split = split_records([(source("a", validation=0.2, test=0.3), records("a", 300, 100))], seed=1)
+    sides = [{record.lesion_id for record in side} for side in split.values()]
+    assert len(set.union(*sides)) == sum(len(side) for side in sides)
+    assert [len(side) for side in split.values()] == [150, 60, 90]
+
+
+def test_split_keeps_the_rate_of_melanoma() -> None:
+    split = split_records([(source("a", validation=0.2, test=0.2), records("a", 200, 200))], seed=1)
+    assert [sum(bool(r.melanoma) for r in side) / len(side) for side in split.values()] == [0.25] * 3
+
+
+def test_an_image_of_two_sources_takes_the_side_of_the_first() -> None:
+    both = [(source("a", test=0.5, validation=0), records("a", 40, 40)), (source("b"), records("b", 80, 80))]
+    split = split_records(both, seed=2)
+    held_out = {r.image_id for r in split["test"] if r.source == "a"}
+    assert len(held_out) == 20
+    assert {r.image_id for r in split["test"] if r.source == "b"} == held_out
+
+
+def test_split_depends_on_the_seed_alone() -> None:
+    def held_out(seed: int) -> list[str]:
+        return [
+            r.image_id for r in split_records([(source("a", test=0.2), records("a", 50, 50))], seed)["test"]
+        ]
+
+    assert held_out(1) == held_out(1) != held_out(2)
+
+
+@pytest.mark.parametrize(("other", "what"), [("I0", "image I0"), ("I9", "lesion L0")])
+def test_leaks_between_sides_are_refused(other: str, what: str) -> None:
+    first = Record("I0", Path("I0.jpg"), "a", "L0")
+    second = Record(other, Path("x.jpg"), "a", "L0" if other == "I9" else None)
+    with pytest.raises(DatasetError, match=f"{what} stands in both train and test"):
+        check_split({"train": [first], "test": [second]})
+
+
+def test_split_is_written_as_a_table(tmp_path: Path) -> None:
+    write_split(
+        {"train": [Record("I0", Path("I0.jpg"), "a", "L0", True)], "test": []}, tmp_path / "split.csv"
+    )
+    with (tmp_path / "split.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [
+        {"image": "I0", "source": "a", "side": "train", "lesion": "L0", "melanoma": "1", "path": "I0.jpg"}
+    ]
+
+
+def test_missing_labels_are_nan() -> None:
+    labels = labels_of(Record("I", Path("I.jpg"), "a", presence={"streaks": True, "globules": False}))
+    assert labels[2] == 1
+    assert labels[4] == 0
+    assert [math.isnan(labels[i]) for i in (0, 1, 3, 5)] == [True] * 4
+
+
+def test_pixels_are_those_of_the_runtime(tmp_path: Path) -> None:
+    write_image(tmp_path / "x.png", 200)
+    images = ImageSet([Record("x", tmp_path / "x.png", "a")], 32, cache=True)
+    expected = resize_to_input(decode(tmp_path / "x.png"), 32, 32)
+    np.testing.assert_array_equal(images.images([0])[0].numpy(), expected)
+    value = (200 / 255 - MEAN[2]) / STD[2]
+    torch.testing.assert_close(normalise(images.images([0]))[0, 2], torch.full((32, 32), value))
+
+
+def test_damaged_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match=r"x\.jpg: .*restore the file"):
+        ImageSet([Record("x", tmp_path / "x.jpg", "a")], 32, cache=False).image(0)
+
+
+def test_half_of_a_segmentation_batch_has_the_indicator(config: TrainConfig, data_root: Path) -> None:
+    images = ImageSet(read_source(config.data.annotated[0], data_root), 64, cache=True)
+    torch.manual_seed(0)
+    pixels, truth = Batches(config, images, images).segmentation(8, "streaks")
+    assert pixels.shape == (8, 3, 64, 64)
+    assert (truth.flatten(1).amax(1)[:4] == 1).all()
+
+
+def test_classification_draws_only_labelled_images(config: TrainConfig, data_root: Path) -> None:
+    labelled = read_source(config.data.annotated[0], data_root)
+    unlabelled = [Record(r.image_id, r.image, r.source) for r in labelled[:50]]
+    batches = Batches(
+        config, ImageSet([*unlabelled, *labelled[50:]], 64, cache=True), ImageSet([], 64, cache=True)
+    )
+    stage = config.indicator.model_copy(update={"classification_batch": 32})
+    _, labels = batches.classification(stage, ("streaks", "melanoma"))
+    assert not labels.isnan().any()
+
+
+def test_contrastive_views_differ(config: TrainConfig, data_root: Path) -> None:
+    images = ImageSet(read_source(config.data.annotated[0], data_root), 64, cache=True)
+    torch.manual_seed(0)
+    first, second = Batches(config, images, images).contrastive(3)
+    assert first.shape == second.shape == (3, 3, 64, 64)
+    assert not torch.allclose(first, second)
+
+
+def test_positives_of_rare_tasks_weigh_more_within_the_limit(config: TrainConfig) -> None:
+    rare = [Record(str(i), Path("x"), "rendered", presence={"streaks": i == 0}) for i in range(100)]
+    common = [Record(f"c{i}", Path("x"), "rendered", melanoma=i % 4 == 0) for i in range(40)]
+    images = ImageSet([*rare, *common], 64, cache=False)
+    limited = config.model_copy(update={"positive_weight_limit": 8.0})
+    weights = Batches(limited, images, images).positive_weight(("streaks", "melanoma"))
+    assert weights.tolist() == [8.0, 3.0]
+    assert TASKS[-1] == "melanoma"

@@ -1,0 +1,192 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from biounet_edge.errors import CheckpointError, DatasetError, InputError
+from biounet_edge.indicators import INDICATORS
+from train.checkpoint import load_model
+from train.config import TrainConfig, load_config
+from train.data.dataset import ImageSet, normalise
+from train.fit import fit
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Silence:
+    def begin(self, what: str, total: int, done: int = 0) -> None: ...
+    def advance(self, count: int = 1) -> None: ...
+    def message(self, text: str) -> None: ...
+
+
+class Interruption(Silence):
+    """Stops a run at its n-th epoch, as a power cut would."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def message(self, text: str) -> None:
+        self.epochs -= 1
+        if self.epochs == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder, trained without interruption."""
+    from tests.train.conftest import CONFIG
+
+    folder = tmp_path_factory.mktemp("finished")
+    path = folder / "tiny.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    fit(load_config(path), path, data_root, folder / "run", Silence())
+    return folder / "run"
+
+
+def test_a_run_leaves_a_model_that_says_what_it_is(finished: Path) -> None:
+    model, info = load_model(finished)
+    assert info.epochs == {"pretrain-1": 1, **dict.fromkeys(INDICATORS, 2)}
+    assert info.network.base_width == 4
+    assert set(info.operating_points) == set(INDICATORS)
+    assert info.data[0].startswith("rendered: 42 train, 18 validation")
+    assert model.fusion_head.weight.abs().sum() > 0
+    assert not list(finished.rglob("*.tmp"))
+
+
+def test_encoders_differ_after_algorithm_1(finished: Path) -> None:
+    model, _ = load_model(finished)
+    first, second = (model.network(name).encoder.conv1.weight for name in ("streaks", "globules"))
+    assert not torch.equal(first, second)
+
+
+def test_metrics_hold_every_epoch(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in lines].count("streaks") == 2
+    losses = next(line["losses"] for line in lines if line["stage"] == "streaks")
+    assert set(losses) == {"contrastive", "classification", "segmentation"}
+
+
+def test_checkpoint_stores_shared_convolutions_once(finished: Path) -> None:
+    names = set(load_file(finished / "model.safetensors"))
+    assert "networks.streaks.encoder.layer1.0.conv1.weight" in names
+    assert "networks.streaks.heatmap_path.encoder.layer1.0.conv1.weight" not in names
+    assert "networks.streaks.heatmap_path.encoder.layer1.0.bn1.weight" in names
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    epochs: int, finished: Path, config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, config_path, data_root, tmp_path / "run", Interruption(epochs))
+    fit(config, config_path, data_root, tmp_path / "run", Silence())
+    resumed, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_continued(
+    config_path: Path, data_root: Path, tmp_path: Path, finished: Path
+) -> None:
+    text = config_path.read_text().replace("epochs = 2\niterations = 2", "epochs = 6\niterations = 1")
+    config_path.write_text(text)
+    run = tmp_path / "run"
+    command = [
+        sys.executable,
+        "-m",
+        "train",
+        "fit",
+        str(config_path),
+        "--data-root",
+        str(data_root),
+        "--run",
+        str(run),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, env=environment)
+    metrics = run / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.is_file() or len(metrics.read_text().splitlines()) < 3:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = len(metrics.read_text().splitlines())
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().endswith("model.safetensors")
+    epochs = [
+        json.loads(line)["epoch"]
+        for line in metrics.read_text().splitlines()
+        if '"stage": "pigment_network"' in line
+    ]
+    assert sorted(set(epochs)) == list(range(1, 7))
+    # The epoch that was running is done again; no finished one is.
+    assert len(epochs) in (6, 7)
+    assert before < 7
+
+
+def test_another_configuration_in_the_folder_is_refused(
+    finished: Path, config_path: Path, data_root: Path
+) -> None:
+    config_path.write_text(config_path.read_text().replace("seed = 3", "seed = 4"))
+    with pytest.raises(InputError, match="holds a run of another configuration"):
+        fit(load_config(config_path), config_path, data_root, finished, Silence())
+
+
+def test_missing_masks_are_found_before_training(config_path: Path, data_root: Path, tmp_path: Path) -> None:
+    table_only = config_path.read_text().replace('layout = "isic2018_task2"', 'layout = "table"')
+    config_path.write_text(table_only)
+    with pytest.raises(
+        DatasetError, match="f_Seg needs masks of pigment_network, but no training image has one"
+    ):
+        fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_keys_are_named(config_path: Path) -> None:
+    config_path.write_text(config_path.read_text().replace("iterations = 2\n", "iteration = 2\n", 1))
+    with pytest.raises(InputError, match=r"pretrain\.0\.iteration"):
+        load_config(config_path)
+
+
+def test_missing_configuration_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no configuration at"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 40)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_model(tmp_path)
+    with pytest.raises(CheckpointError, match="expected a checkpoint at"):
+        load_model(tmp_path / "none")
+
+
+def test_checkpoint_of_another_width_is_refused(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((finished / "model.safetensors").read_bytes())
+    sidecar = (finished / "model.json").read_text().replace('"base_width": 4', '"base_width": 8')
+    (tmp_path / "model.json").write_text(sidecar)
+    with pytest.raises(CheckpointError, match="does not fit this network"):
+        load_model(tmp_path)
+
+
+def test_a_trained_model_classifies_alike_when_loaded(
+    finished: Path, data_root: Path, config: TrainConfig
+) -> None:
+    from train.data.records import read_source
+
+    images = ImageSet(read_source(config.data.annotated[0], data_root), 64, cache=False)
+    (first, _), (second, _) = load_model(finished), load_model(finished / "model.safetensors")
+    pixels = normalise(images.images([0, 1]))
+    assert torch.equal(first.network("streaks").classify(pixels), second.network("streaks").classify(pixels))

@@ -1,0 +1,99 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from train.losses import masked_bce, nt_xent, soft_dice
+
+
+def slow_nt_xent(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
+    """SimCLR's algorithm 1, pair by pair."""
+    z = np.concatenate([first, second])
+    count = len(first)
+    losses = []
+    for i in range(2 * count):
+        partner = (i + count) % (2 * count)
+        similar = [
+            math.exp(float(z[i] @ z[k]) / float(np.linalg.norm(z[i]) * np.linalg.norm(z[k])) / temperature)
+            for k in range(2 * count)
+        ]
+        losses.append(-math.log(similar[partner] / (sum(similar) - similar[i])))
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize(("count", "temperature"), [(2, 0.5), (7, 0.1), (24, 1.0)])
+def test_nt_xent_equals_the_slow_loop(count: int, temperature: float) -> None:
+    rng = np.random.default_rng(count)
+    first, second = rng.normal(size=(2, count, 16))
+    fast = nt_xent(torch.from_numpy(first), torch.from_numpy(second), temperature)
+    # The loss works in float32.
+    assert float(fast) == pytest.approx(slow_nt_xent(first, second, temperature), rel=1e-5)
+
+
+def test_nt_xent_of_orthogonal_pairs_is_known() -> None:
+    views = torch.eye(2)
+    # Each embedding: positive at similarity 1, two negatives at 0; tau 0.5.
+    assert float(nt_xent(views, views, 0.5)) == pytest.approx(-math.log(math.e**2 / (math.e**2 + 2)))
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (3, 4, 8)])
+def test_nt_xent_without_negatives_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected two embeddings of one shape \(N, C\) with N >= 2"):
+        nt_xent(torch.ones(shape), torch.ones(shape), 0.5)
+
+
+def slow_soft_dice(probability: np.ndarray, truth: np.ndarray, smoothing: float) -> float:
+    losses = []
+    for p, t in zip(probability, truth, strict=True):
+        overlap = total = 0.0
+        for i in range(p.shape[0]):
+            for j in range(p.shape[1]):
+                overlap += p[i, j] * t[i, j]
+                total += t[i, j] ** 2 + p[i, j] ** 2
+        losses.append(1 - (2 * overlap + smoothing) / (total + smoothing))
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_soft_dice_equals_the_slow_loop(smoothing: float) -> None:
+    rng = np.random.default_rng(5)
+    probability, truth = rng.random((3, 6, 5)), (rng.random((3, 6, 5)) > 0.6).astype(float)
+    fast = soft_dice(torch.from_numpy(probability), torch.from_numpy(truth), smoothing)
+    assert float(fast) == pytest.approx(slow_soft_dice(probability, truth, smoothing))
+
+
+def test_soft_dice_of_half_a_mask_is_known() -> None:
+    truth = torch.tensor([[[1.0, 1.0]]])
+    assert float(soft_dice(torch.tensor([[[1.0, 0.0]]]), truth, 0.0)) == pytest.approx(1 - 2 / 3)
+
+
+def test_soft_dice_teaches_an_empty_mask_to_stay_empty() -> None:
+    probability = torch.full((1, 4, 4), 0.5, requires_grad=True)
+    soft_dice(probability, torch.zeros(1, 4, 4)).backward()
+    assert probability.grad is not None
+    assert (probability.grad > 0).all()
+
+
+def test_soft_dice_of_different_shapes_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a truth of shape"):
+        soft_dice(torch.zeros(1, 4, 4), torch.zeros(1, 4, 5))
+
+
+def test_masked_bce_leaves_unknown_labels_out() -> None:
+    logits = torch.tensor([[0.0, 2.0], [1.0, -1.0]], requires_grad=True)
+    labels = torch.tensor([[1.0, float("nan")], [float("nan"), 0.0]])
+    loss = masked_bce(logits, labels)
+    loss.backward()
+    assert loss.item() == pytest.approx((math.log(2) + math.log1p(math.exp(-1))) / 2)
+    assert logits.grad is not None
+    assert logits.grad[0, 1] == logits.grad[1, 0] == 0
+
+
+def test_masked_bce_weighs_positives() -> None:
+    loss = masked_bce(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.tensor([3.0, 3.0]))
+    assert float(loss) == pytest.approx(2 * math.log(2))
+
+
+def test_masked_bce_without_labels_is_zero() -> None:
+    assert float(masked_bce(torch.ones(2, 1), torch.full((2, 1), float("nan")))) == 0

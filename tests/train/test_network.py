@@ -1,0 +1,70 @@
+import pytest
+import torch
+import torchvision
+
+from train.network import HEATMAPS, BioUNet, Encoder, FusionHead, IndicatorNetwork, NetworkConfig
+
+SMALL = NetworkConfig(base_width=8, image_size_px=64, heatmap_size_px=32)
+
+
+def test_encoder_takes_torchvision_weights_and_gives_its_features() -> None:
+    torch.manual_seed(0)
+    reference = torchvision.models.resnet50(weights=None).eval()
+    encoder = Encoder().eval()
+    weights = {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
+    encoder.load_state_dict(weights)
+    reference.fc = torch.nn.Identity()
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        # The same operators in the same order, but for the pooling, a mean here and AdaptiveAvgPool there.
+        torch.testing.assert_close(encoder(pixels).features, reference(pixels), rtol=1e-5, atol=1e-5)
+
+
+def test_encoder_explains_the_last_three_bottlenecks_of_each_stage() -> None:
+    encoding = Encoder(base_width=8).eval()(torch.randn(1, 3, 64, 64))
+    assert [tuple(a.shape[1:]) for a in encoding.activations] == (
+        [(32, 16, 16)] * 3 + [(64, 8, 8)] * 3 + [(128, 4, 4)] * 3 + [(256, 2, 2)] * 3
+    )
+    assert len(encoding.activations) == HEATMAPS
+
+
+def test_heatmap_path_shares_convolutions_but_not_batch_norm() -> None:
+    network = IndicatorNetwork(SMALL, ("streaks", "melanoma"))
+    own, shared = network.encoder, network.heatmap_path.encoder
+    assert shared.layer3[1].conv2.weight is own.layer3[1].conv2.weight
+    assert shared.layer2[0].downsample[0].weight is own.layer2[0].downsample[0].weight
+    assert shared.layer3[1].bn2.weight is not own.layer3[1].bn2.weight
+    assert tuple(shared.conv1.weight.shape) == (8, 12, 7, 7)
+
+
+def test_segmentation_updates_the_encoder_but_not_its_batch_norm() -> None:
+    network = IndicatorNetwork(SMALL, ("streaks", "melanoma"))
+    mean = network.encoder.layer4[2].bn3.running_mean.clone()
+    network.segment(torch.rand(2, 12, 32, 32)).sum().backward()
+    assert network.encoder.layer4[2].conv3.weight.grad.abs().sum() > 0
+    assert torch.equal(network.encoder.layer4[2].bn3.running_mean, mean)
+    assert network.encoder.conv1.weight.grad is None
+
+
+def test_masks_have_the_size_of_the_image() -> None:
+    network = IndicatorNetwork(SMALL, ("streaks", "melanoma"))
+    assert network.segment(torch.rand(2, 12, 32, 32)).shape == (2, 64, 64)
+
+
+def test_fusion_contributions_and_bias_sum_to_the_logit() -> None:
+    torch.manual_seed(1)
+    head = FusionHead(16)
+    for weight in head.parameters():
+        torch.nn.init.uniform_(weight, 0.1, 0.9)
+    probability, contributions = head(torch.randn(4, 5, 16))
+    expected = torch.sigmoid((contributions.sum(1) + head.bias) / head.temperature)
+    torch.testing.assert_close(probability, expected)
+    assert contributions.abs().min() > 0
+
+
+@pytest.mark.parametrize("width", [4, 12])
+def test_widths_scale_every_layer(width: int) -> None:
+    model = BioUNet(NetworkConfig(base_width=width, image_size_px=64, heatmap_size_px=64))
+    network = model.network("globules")
+    assert network.classification_head.in_features == 32 * width
+    assert network.heatmap_path.decoder.blocks[0].conv2.out_channels == 4 * width

@@ -1,0 +1,1 @@
+"""Dermoscopy data on disk, as it is published, and as batches."""

@@ -1,0 +1,97 @@
+"""Records as tensors: the pixels the runtime would see, labels with NaN where unknown, masks where known."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from biounet_edge.errors import DatasetError, ImageError
+from biounet_edge.image import decode, resize_to_input
+from biounet_edge.indicators import INDICATORS
+from train.config import TASKS
+from train.data.records import Record, read_mask
+
+MEAN = (0.485, 0.456, 0.406)
+"""ImageNet channel means, of values in [0, 1]; the encoders start from ImageNet weights."""
+STD = (0.229, 0.224, 0.225)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Network input, shape (N, 3, H, W) float32, from RGB images (N, H, W, 3) uint8."""
+    pixels = images.movedim(-1, 1).float() / 255
+    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
+    return (pixels - mean) / std
+
+
+class ImageSet:
+    """Images of one side of the split with their labels and masks, at the network's input size."""
+
+    def __init__(self, records: Sequence[Record], size_px: int, *, cache: bool) -> None:
+        """Hold the records; pixels are read when asked for.
+
+        Args:
+            records: What is known about each image.
+            size_px: Height and width of the input.
+            cache: Keep pixels in memory, size_px^2 * 3 bytes an image.
+        """
+        self.records = list(records)
+        self.size_px = size_px
+        self._cache: dict[int, NDArray[np.uint8]] | None = {} if cache else None
+        self.labels = torch.tensor([labels_of(r) for r in self.records]).reshape(
+            len(self.records), len(TASKS)
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """RGB pixels, shape (H, W, 3), uint8."""
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
+        record = self.records[index]
+        try:
+            image = resize_to_input(decode(record.image), self.size_px, self.size_px)
+        except ImageError as error:
+            raise DatasetError(
+                f"{record.image}: {error}; restore the file or remove it from its source"
+            ) from error
+        if self._cache is not None:
+            self._cache[index] = image
+        return image
+
+    def images(self, indices: Sequence[int]) -> Tensor:
+        """A batch of images, shape (N, H, W, 3), uint8."""
+        return torch.from_numpy(np.stack([self.image(i) for i in indices]))
+
+    def masks(self, indices: Sequence[int], indicator: str) -> Tensor:
+        """Truth of one indicator, shape (N, H, W), float 0 or 1."""
+        size = (self.size_px, self.size_px)
+        masks = []
+        for index in indices:
+            mask = read_mask(self.records[index].masks[indicator]).astype(np.float32)
+            masks.append(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) >= 0.5)
+        return torch.from_numpy(np.stack(masks)).float()
+
+    def fill_cache(self) -> Iterator[None]:
+        """Read every image once, yielding after each; nothing where there is no cache."""
+        for index in range(len(self) if self._cache is not None else 0):
+            self.image(index)
+            yield
+
+    def with_filled_mask(self, indicator: str) -> list[int]:
+        """Indices of the images that have the indicator and a mask of it."""
+        return self.indices_where(lambda r: indicator in r.masks and r.presence.get(indicator, False))
+
+    def indices_where(self, condition: Callable[[Record], bool]) -> list[int]:
+        """Indices of the records that fulfil a condition."""
+        return [i for i, record in enumerate(self.records) if condition(record)]
+
+
+def labels_of(record: Record) -> list[float]:
+    """0, 1 or NaN for each of TASKS."""
+    known = [record.presence.get(name) for name in INDICATORS] + [record.melanoma]
+    return [float("nan") if value is None else float(value) for value in known]

@@ -1,0 +1,274 @@
+"""Bio-U-Net: five encoders with their explanations, and the fusion head over them.
+
+    pixels ──> encoder ──> features ──> classification head ──> logits (indicator, melanoma)
+                  │            └──────> (five of them) fusion head ──> diagnosis
+                  └─ Grad-CAM of the indicator's logit ──> 12 heatmaps
+    12 heatmaps ──> heatmap encoder (the encoder's own convolutions) ──> U-Net decoder ──> mask
+
+Source: the Bio-U-Net paper, sections 4.1 to 4.4; ResNet-50 from He et al. 2016, arXiv:1512.03385;
+U-Net from Ronneberger et al. 2015, arXiv:1505.04597.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from biounet_edge.indicators import INDICATORS
+
+BOTTLENECKS: Final = (3, 4, 6, 3)
+"""Bottlenecks in each of ResNet-50's four stages."""
+
+HEATMAPS_PER_STAGE: Final = 3
+"""The paper takes 3 heatmaps a stage, 12 in all; ours are those of each stage's last three bottlenecks."""
+
+HEATMAPS: Final = HEATMAPS_PER_STAGE * len(BOTTLENECKS)
+
+MELANOMA: Final = "melanoma"
+"""Name of the diagnosis among the tasks of a classification head."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that fixes the topology of a Bio-U-Net."""
+
+    base_width: int = 64
+    """Channels of the stem; 64 is ResNet-50, smaller is the same topology with narrower layers."""
+    image_size_px: int = 512
+    """Height and width of the input."""
+    heatmap_size_px: int = 512
+    """Height and width at which the heatmaps enter the U-Net."""
+
+    @property
+    def features(self) -> int:
+        """Length D of an encoder's feature vector."""
+        return 32 * self.base_width
+
+
+class Bottleneck(nn.Module):
+    """ResNet's bottleneck, with torchvision's names so that its weights load."""
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        channels_out = 4 * width
+        self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, channels_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels_out)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or channels_in != channels_out:
+            shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (N, 4 width, h / stride, w / stride) of features (N, channels_in, h, w)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = functional.relu(self.bn1(self.conv1(x)))
+        x = functional.relu(self.bn2(self.conv2(x)))
+        x = self.bn3(self.conv3(x))
+        return functional.relu(x + shortcut)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What an encoder computes from a batch."""
+
+    features: Tensor
+    """Pooled output of the last stage, shape (N, D)."""
+    skips: list[Tensor]
+    """Stem and stage outputs at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size."""
+    activations: list[Tensor]
+    """Outputs of the 12 bottlenecks that Grad-CAM explains, first to last."""
+
+
+class Encoder(nn.Module):
+    """ResNet-50 without its classifier, at any base width."""
+
+    def __init__(self, channels_in: int = 3, base_width: int = 64) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, base_width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base_width)
+        channels = base_width
+        for stage, count in enumerate(BOTTLENECKS):
+            width = base_width * 2**stage
+            blocks = [Bottleneck(channels, width, stride=1 if stage == 0 else 2)]
+            channels = 4 * width
+            blocks += [Bottleneck(channels, width, stride=1) for _ in range(count - 1)]
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stages(self) -> list[nn.Sequential]:
+        """The four stages, finest first."""
+        return [self.get_submodule(f"layer{stage + 1}") for stage in range(len(BOTTLENECKS))]  # type: ignore[misc]
+
+    def forward(self, x: Tensor) -> Encoding:
+        """Encode normalised images, or heatmaps, of shape (N, channels_in, H, W)."""
+        x = functional.relu(self.bn1(self.conv1(x)))
+        skips, activations = [x], []
+        x = functional.max_pool2d(x, 3, stride=2, padding=1)
+        for stage in self.stages():
+            first_target = len(stage) - HEATMAPS_PER_STAGE
+            for index, block in enumerate(stage):
+                x = block(x)
+                if index >= first_target:
+                    activations.append(x)
+            skips.append(x)
+        return Encoding(x.mean((2, 3)), skips, activations)
+
+
+def share_convolutions(source: Encoder, target: Encoder) -> None:
+    """Make the stages of target use the very convolution weights of source; stem and batch norm stay its own.
+
+    Heatmaps and photographs have different statistics, so the heatmap path keeps its own normalisation.
+    """
+    modules = dict(target.named_modules())
+    for name, module in source.named_modules():
+        if isinstance(module, nn.Conv2d) and name != "conv1":
+            modules[name].weight = module.weight
+
+
+class DecoderBlock(nn.Module):
+    """Upsample by two, join the skip, convolve twice."""
+
+    def __init__(self, channels_in: int, channels_skip: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in + channels_skip, channels_out, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """Features (N, channels_out, 2h, 2w) of features (N, channels_in, h, w) and a skip (2h, 2w)."""
+        x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        if skip is not None:
+            x = torch.cat([x, skip], dim=1)
+        x = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(x)))
+
+
+class Decoder(nn.Module):
+    """U-Net decoder that mirrors the encoder: 256, 128, 64, 32, 16 channels at base width 64."""
+
+    def __init__(self, base_width: int = 64) -> None:
+        super().__init__()
+        skips = [16 * base_width, 8 * base_width, 4 * base_width, base_width, 0]
+        channels = [32 * base_width] + [max(1, 4 * base_width // 2**stage) for stage in range(5)]
+        self.blocks = nn.ModuleList(
+            DecoderBlock(channels[stage], skips[stage], channels[stage + 1]) for stage in range(5)
+        )
+        self.segmentation_head = nn.Conv2d(channels[-1], 1, 3, padding=1)
+
+    def forward(self, skips: list[Tensor]) -> Tensor:
+        """Mask logits, shape (N, 1, H, W), from the five skips of the heatmap encoder, finest first."""
+        x, *rest = reversed(skips)
+        for block, skip in zip(self.blocks, [*rest, None], strict=True):
+            x = block(x, skip)
+        return self.segmentation_head(x)  # type: ignore[no-any-return]
+
+
+class ProjectionHead(nn.Sequential):
+    """SimCLR's head P1: two fully connected layers down to 128 dimensions."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, 128))
+
+
+class HeatmapPath(nn.Module):
+    """f_Seg: the U-Net over the heatmaps."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(HEATMAPS, config.base_width)
+        self.decoder = Decoder(config.base_width)
+        self.image_size_px = config.image_size_px
+
+    def forward(self, heatmaps: Tensor) -> Tensor:
+        """Mask logits, shape (N, H, W), of 12 heatmaps (N, 12, Hs, Ws) in [0, 1]."""
+        logits = self.decoder(self.encoder(heatmaps).skips)
+        size = (self.image_size_px, self.image_size_px)
+        if logits.shape[-2:] != size:
+            logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return logits[:, 0]  # type: ignore[no-any-return]
+
+
+class IndicatorNetwork(nn.Module):
+    """One encoder with the subnetworks that train on it: f_CLR, f_Res and f_Seg share its convolutions."""
+
+    def __init__(self, config: NetworkConfig, tasks: tuple[str, ...]) -> None:
+        """Build the network.
+
+        Args:
+            config: Topology.
+            tasks: Names of the logits in order; the paper's choice is one indicator and melanoma.
+        """
+        super().__init__()
+        self.config = config
+        self.tasks = tasks
+        self.encoder = Encoder(3, config.base_width)
+        self.classification_head = nn.Linear(config.features, len(tasks))
+        self.projection_head = ProjectionHead(config.features)
+        self.heatmap_path = HeatmapPath(config)
+        share_convolutions(self.encoder, self.heatmap_path.encoder)
+
+    def project(self, pixels: Tensor) -> Tensor:
+        """f_CLR: contrastive embedding, shape (N, 128), of normalised pixels (N, 3, H, W)."""
+        return self.projection_head(self.encoder(pixels).features)  # type: ignore[no-any-return]
+
+    def classify(self, pixels: Tensor) -> Tensor:
+        """f_Res: logits, shape (N, tasks), of normalised pixels (N, 3, H, W)."""
+        return self.classification_head(self.encoder(pixels).features)  # type: ignore[no-any-return]
+
+    def segment(self, heatmaps: Tensor) -> Tensor:
+        """f_Seg: mask logits, shape (N, H, W), of 12 heatmaps (N, 12, Hs, Ws) in [0, 1]."""
+        return self.heatmap_path(heatmaps)  # type: ignore[no-any-return]
+
+
+class FusionHead(nn.Module):
+    """Linear diagnosis over the five encoders' features, split into what each encoder adds.
+
+    A logistic regression on standardised features; the standardisation is folded into `weight` and `offset`,
+    so that each contribution is measured against the average training image.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(len(INDICATORS), features))
+        self.offset = nn.Parameter(torch.zeros(len(INDICATORS)))
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Diagnose.
+
+        Args:
+            features: One feature vector per encoder, shape (N, J, D).
+
+        Returns:
+            Melanoma probability, shape (N), and contributions in log-odds, shape (N, J); contributions and
+            bias sum to the logit, and the probability is sigmoid(logit / temperature).
+        """
+        contributions = torch.einsum("njd,jd->nj", features, self.weight) + self.offset
+        logit = contributions.sum(1) + self.bias
+        return torch.sigmoid(logit / self.temperature), contributions
+
+
+class BioUNet(nn.Module):
+    """Five indicator networks, in the order of INDICATORS, and the fusion head."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.networks = nn.ModuleDict(
+            {name: IndicatorNetwork(config, (name, MELANOMA)) for name in INDICATORS}
+        )
+        self.fusion_head = FusionHead(config.features)
+
+    def network(self, indicator: str) -> IndicatorNetwork:
+        """The network of one indicator."""
+        return self.networks[indicator]  # type: ignore[return-value]
