@@ -8,6 +8,7 @@ epoch) alone, so a resumed run draws what an uninterrupted one would have drawn.
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -203,7 +204,7 @@ def derive_seed(seed: int, stage: str, epoch: int) -> int:
 def _initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config: TrainConfig) -> None:
     if start is None:
         if config.initial_weights == "imagenet":
-            weights = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=True)
+            weights = _imagenet_weights(config)
             network.encoder.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")})
             _begin_heatmap_path(network)
         return
@@ -214,6 +215,22 @@ def _initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, confi
         network.classification_head.weight.copy_(start.classification_head.weight[rows])
         network.classification_head.bias.copy_(start.classification_head.bias[rows])
     _begin_heatmap_path(network)
+
+
+def _imagenet_weights(config: TrainConfig) -> Mapping[str, Tensor]:
+    if config.model.base_width != 64:
+        raise InputError(
+            f"ImageNet weights are for base_width 64, the configuration has {config.model.base_width}; "
+            'set initial_weights = "random"'
+        )
+    try:
+        weights: Mapping[str, Tensor] = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=False)
+    except OSError as error:
+        raise InputError(
+            f"torchvision could not download the ImageNet weights ({error}); "
+            'connect to the network once, or set initial_weights = "random"'
+        ) from error
+    return weights
 
 
 def _begin_heatmap_path(network: IndicatorNetwork) -> None:
