@@ -8,6 +8,7 @@ epoch) alone, so a resumed run draws what an uninterrupted one would have drawn.
 
 import hashlib
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,7 @@ def train_stage(
     best = ExplainedEncoder.copy_of(_with_weights(network, position.best))
     run.report.begin(name, stage.epochs * stage.iterations, position.epoch * stage.iterations)
     for epoch in range(position.epoch, stage.epochs):
+        began = time.monotonic()
         torch.manual_seed(derive_seed(run.config.seed, name, epoch))
         optimizers.set_learning_rate(stage, epoch)
         temperature = run.config.contrastive_temperature
@@ -177,7 +179,15 @@ def train_stage(
             position.score, position.best = reached, _clone(network.state_dict())
             best = ExplainedEncoder.copy_of(network)
         _save(last, name, network, optimizers, position)
-        run.log(stage=name, epoch=epoch + 1, score=reached, best=position.score, losses=losses, **figures)
+        run.log(
+            stage=name,
+            epoch=epoch + 1,
+            seconds=round(time.monotonic() - began, 1),
+            score=reached,
+            best=position.score,
+            losses=losses,
+            **figures,
+        )
         run.report.message(_line(name, epoch + 1, stage.epochs, losses, figures))
     if position.best is not None:
         network.load_state_dict(position.best)
