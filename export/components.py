@@ -1,0 +1,131 @@
+"""The parts of a Bio-U-Net as ONNX graphs: five encoders that explain, five decoders, the fusion head."""
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from biounet_edge.indicators import INDICATORS
+from export.builder import GraphBuilder, add_output, dimensions
+from export.gradcam import add_gradcam
+from export.heatmaps import divide_by_maximum, stack_heatmaps
+from export.trace import fill, finish, trace
+from train.network import HEATMAPS, BioUNet, IndicatorNetwork, NetworkConfig
+
+FUSION = "fusion"
+"""Name of the fusion component."""
+
+
+def encoder_name(indicator: str) -> str:
+    """Names the component that encodes and explains.
+
+    Args:
+        indicator: Its indicator.
+
+    Returns:
+        Name of the component.
+    """
+    return f"encoder_{indicator}"
+
+
+def decoder_name(indicator: str) -> str:
+    """Names the component that draws the mask.
+
+    Args:
+        indicator: Its indicator.
+
+    Returns:
+        Name of the component.
+    """
+    return f"decoder_{indicator}"
+
+
+class EncoderModule(nn.Module):
+    """An encoder with its classification head, and the activations that Grad-CAM explains."""
+
+    def __init__(self, network: IndicatorNetwork) -> None:
+        super().__init__()
+        self.encoder = network.encoder
+        self.classification_head = network.classification_head
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Features (N, D), logits (N, 2) and 12 activations (N, C, h, w) of pixels (N, 3, H, W)."""
+        encoding = self.encoder(pixels)
+        return encoding.features, self.classification_head(encoding.features), *encoding.activations
+
+
+class DecoderModule(nn.Module):
+    """The heatmap path and the U-Net decoder."""
+
+    def __init__(self, network: IndicatorNetwork) -> None:
+        super().__init__()
+        self.heatmap_path = network.heatmap_path
+
+    def forward(self, heatmaps: Tensor) -> Tensor:
+        """Mask probability, shape (N, H, W), of heatmaps (N, 12, Hs, Ws)."""
+        return torch.sigmoid(self.heatmap_path(heatmaps))
+
+
+def make_components(model: BioUNet, report: Callable[[str], None]) -> dict[str, ir.Model]:
+    """Writes every component of a model.
+
+    The five encoders are one architecture, so it is traced and differentiated once; so are the decoders.
+
+    Args:
+        model: The trained network.
+        report: Called with a line about what is being done.
+
+    Returns:
+        Graph of each component by its name.
+    """
+    networks = {indicator: model.network(indicator) for indicator in INDICATORS}
+    report("tracing the encoder and writing its Grad-CAM")
+    encoders = _instances(networks, EncoderModule, write_encoder, encoder_name)
+    report("tracing the decoder and the fusion head")
+    decoders = _instances(networks, DecoderModule, write_decoder, decoder_name)
+    return encoders | decoders | {FUSION: _fusion(model)}
+
+
+def _instances(
+    networks: dict[str, IndicatorNetwork],
+    wrap: Callable[[IndicatorNetwork], nn.Module],
+    write: Callable[[nn.Module, NetworkConfig], ir.Model],
+    name_of: Callable[[str], str],
+) -> dict[str, ir.Model]:
+    """Writes the first network as a graph, and the others as copies of it with their own weights."""
+    modules = {name_of(indicator): wrap(network) for indicator, network in networks.items()}
+    first = next(iter(modules.values()))
+    template = write(first, next(iter(networks.values())).config)
+    states = {name: module.state_dict() for name, module in modules.items()}
+    return {name: fill(template, first.state_dict(), state) for name, state in states.items()}
+
+
+def write_encoder(module: nn.Module, config: NetworkConfig) -> ir.Model:
+    """Pixels (N, 3, H, W) to features, logits, heatmap, heatmap_scale and heatmaps."""
+    targets = [f"activation_{block}" for block in range(HEATMAPS)]
+    size = config.image_size_px
+    model = trace(module, "pixels", (3, size, size), ["features", "logits", *targets])
+    indicator = 0  # a classification head's first logit is its indicator, its second melanoma
+    raw_heatmaps = add_gradcam(model, "logits", indicator, targets)
+    builder = GraphBuilder(model.graph)
+    last, maximum = divide_by_maximum(builder, raw_heatmaps[-1])  # (N, h, w), (N, 1, 1)
+    scale = builder.reshape(maximum, [-1])
+    stack = stack_heatmaps(builder, raw_heatmaps, config.heatmap_size_px)
+    del model.graph.outputs[2:]
+    add_output(model.graph, "heatmap", last, dimensions(raw_heatmaps[-1])[1:])
+    add_output(model.graph, "heatmap_scale", scale, [])
+    add_output(model.graph, "heatmaps", stack, [HEATMAPS, config.heatmap_size_px, config.heatmap_size_px])
+    return finish(model)
+
+
+def write_decoder(module: nn.Module, config: NetworkConfig) -> ir.Model:
+    """Heatmaps (N, 12, Hs, Ws) to mask_probability (N, H, W)."""
+    size = config.heatmap_size_px
+    return trace(module, "heatmaps", (HEATMAPS, size, size), ["mask_probability"])
+
+
+def _fusion(model: BioUNet) -> ir.Model:
+    """Features (N, J, D) to melanoma_probability (N) and melanoma_contribution (N, J)."""
+    shape = (len(INDICATORS), model.config.features)
+    return trace(model.fusion_head, "features", shape, ["melanoma_probability", "melanoma_contribution"])

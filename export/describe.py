@@ -1,0 +1,124 @@
+"""What a bundle says about itself: manifest.json, and the metadata inside the ONNX files."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+
+from biounet_edge.indicators import INDICATORS
+from biounet_edge.manifest import (
+    FileSpec,
+    InputSpec,
+    LevelSpec,
+    Manifest,
+    MelanomaSpec,
+    OutputSpec,
+    TrainingSpec,
+)
+from export.compose import LEVEL_OUTPUTS, graph_file
+from export.trace import OPSET
+from train.checkpoint import ModelInfo
+from train.network import BioUNet
+
+MEANINGS: Mapping[str, str] = {
+    "melanoma_probability": "probability of melanoma, in [0, 1]",
+    "melanoma_contribution": "log-odds that each indicator adds; with the bias they sum to the logit",
+    "indicator_probability": "probability that the indicator is present, in [0, 1]",
+    "heatmap": "Grad-CAM of the indicator at the last block, divided by its own maximum, in [0, 1]; all zero "
+    "where nothing speaks for the indicator",
+    "heatmap_scale": "maximum of the heatmap before it was divided by it, in units of the logit",
+    "mask_probability": "probability that the pixel belongs to the indicator, in [0, 1]",
+}
+"""What each output is."""
+
+
+def input_spec(info: ModelInfo) -> InputSpec:
+    """Describes the graphs' input.
+
+    Args:
+        info: What the checkpoint says about the model.
+
+    Returns:
+        The input's section of the manifest.
+    """
+    size_px = info.network.image_size_px
+    return InputSpec(height=size_px, width=size_px, mean=info.mean, std=info.std)
+
+
+def add_metadata(graph: ir.Model, name: str, version: str, level: str, notice: str | None) -> None:
+    """Writes into an ONNX file what it is, for those who meet it without its manifest.
+
+    Args:
+        graph: The graph.
+        name: Name of the model.
+        version: Version of the model.
+        level: Level or component.
+        notice: What the model must not be used for, or None.
+    """
+    graph.producer_name = "biounet-edge"
+    graph.metadata_props.update(name=name, version=version, level=level, indicators=",".join(INDICATORS))
+    if notice:
+        graph.metadata_props["notice"] = notice
+
+
+def make_manifest(
+    model: BioUNet,
+    info: ModelInfo,
+    name: str,
+    version: str,
+    shapes: Mapping[str, list[int]],
+    components: list[str],
+    folder: Path,
+) -> Manifest:
+    """Describes a bundle whose other files are all written.
+
+    Args:
+        model: The trained network.
+        info: What the checkpoint says about it.
+        name: Name of the model.
+        version: Version of the model.
+        shapes: Sizes of each output without the batch axis.
+        components: File names of the component graphs.
+        folder: Where the files lie.
+
+    Returns:
+        The manifest.
+    """
+    head = model.fusion_head
+    return Manifest(
+        name=name,
+        version=version,
+        notice=info.notice,
+        indicators=INDICATORS,
+        input=input_spec(info),
+        levels={
+            level: LevelSpec(graph=graph_file(level), outputs=list(outputs))
+            for level, outputs in LEVEL_OUTPUTS.items()
+        },
+        outputs={
+            output: OutputSpec(shape=["N", *sizes], meaning=MEANINGS[output])
+            for output, sizes in shapes.items()
+        },
+        components=components,
+        melanoma=MelanomaSpec(
+            threshold=info.melanoma_threshold, bias=head.bias.item(), temperature=head.temperature.item()
+        ),
+        operating_points=info.operating_points,
+        opset=OPSET,
+        training=TrainingSpec(data=info.data, licence=info.licence, seed=info.seed, config=info.config),
+        files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
+    )
+
+
+def describe_file(path: Path) -> FileSpec:
+    """Measures a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its checksum and size.
+    """
+    with path.open("rb") as file:
+        return FileSpec(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)

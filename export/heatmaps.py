@@ -1,0 +1,56 @@
+"""From raw heatmaps to what a bundle's graphs return: the ONNX form of the ends of train/gradcam.py."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from export.builder import GraphBuilder, dimensions
+
+
+def stack_heatmaps(builder: GraphBuilder, raw_heatmaps: Sequence[ir.Value], size_px: int) -> ir.Value:
+    """Appends what `train.gradcam.stack_heatmaps` computes: the input H of the U-Net.
+
+    Args:
+        builder: Builder on the graph.
+        raw_heatmaps: Maps of shape (N, h, w) of any sizes.
+        size_px: Height and width of the result.
+
+    Returns:
+        Heatmaps in [0, 1], shape (N, B, size_px, size_px).
+    """
+    axis = builder.integers([1])
+    resized = [_resize(builder, builder.op("Unsqueeze", [raw, axis]), raw, size_px) for raw in raw_heatmaps]
+    stacked = builder.op("Concat", resized, {"axis": 1})  # (N, B, S, S)
+    stacked.type = raw_heatmaps[0].type
+    return divide_by_maximum(builder, stacked)[0]
+
+
+def divide_by_maximum(builder: GraphBuilder, heatmaps: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Appends what `train.gradcam.divide_by_maximum` computes.
+
+    Args:
+        builder: Builder on the graph.
+        heatmaps: Values that are not negative, shape (..., h, w).
+
+    Returns:
+        Each map divided by its own maximum, zeros where it is all zero; and the maxima, shape (..., 1, 1).
+    """
+    maximum = builder.op("ReduceMax", [heatmaps, builder.integers([-2, -1])], {"keepdims": 1})
+    positive = builder.op("Greater", [maximum, builder.number_like(0, heatmaps)])
+    divisor = builder.op("Where", [positive, maximum, builder.number_like(1, heatmaps)])
+    return builder.op("Div", [heatmaps, divisor]), maximum
+
+
+def _resize(builder: GraphBuilder, maps: ir.Value, raw: ir.Value, size_px: int) -> ir.Value:
+    """Bilinear resize of (N, 1, h, w), with PyTorch's align_corners=False, which ONNX calls half_pixel.
+
+    By whole factors where they are whole: then every engine knows the resulting size when it loads the graph.
+    """
+    height, width = dimensions(raw)[1:]
+    attributes = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    if height is not None and width is not None and size_px % height == 0 and size_px % width == 0:
+        scales = builder.constant(np.array([1, 1, size_px / height, size_px / width], np.float32))
+        return builder.op("Resize", [maps, None, scales], attributes)
+    sizes = [builder.op("Shape", [maps], {"end": 2}), builder.integers([size_px, size_px])]
+    return builder.op("Resize", [maps, None, None, builder.op("Concat", sizes, {"axis": 0})], attributes)

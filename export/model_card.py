@@ -1,0 +1,91 @@
+"""MODEL_CARD.md: what a person must know before using a bundle."""
+
+from collections.abc import Sequence
+
+from biounet_edge.indicators import INDICATORS
+from export.parity import CANCELLATION, ParityRow
+from train.checkpoint import ModelInfo
+
+
+def write_model_card(
+    info: ModelInfo, name: str, version: str, images: int, parity: Sequence[ParityRow], notes: str | None
+) -> str:
+    """Writes the model card.
+
+    Args:
+        info: What the checkpoint says about the model.
+        name: Name of the bundle.
+        version: Version of the bundle.
+        images: Number of golden images.
+        parity: Comparison with PyTorch.
+        notes: Measured results as Markdown, appended as they are; None for none.
+
+    Returns:
+        The card as Markdown.
+    """
+    sections = [
+        f"# {name} {version}",
+        *([f"**{info.notice}**"] if info.notice else []),
+        _summary(info),
+        "## Training data",
+        "\n".join(f"- {line}" for line in info.data),
+        f"The weights may be used under this licence: {info.licence}.",
+        _training(info),
+        "## Validation figures",
+        _figures(info),
+        "## Operating points",
+        _operating_points(info),
+        "## Agreement with PyTorch",
+        f"The graphs were run with ONNX Runtime in float32 on the {images} images of golden.npz and compared "
+        "with PyTorch in float64, whose Grad-CAM uses autograd. Differences are absolute, of heatmap_scale "
+        f"relative; where the terms of a heatmap cancel more than {CANCELLATION}-fold, the difference is "
+        "divided by the excess.",
+        _table(("graph", "output", "largest difference", "gate"), [_parity_cells(row) for row in parity]),
+        *([notes.strip()] if notes else []),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _summary(info: ModelInfo) -> str:
+    network = info.network
+    return (
+        "A Bio-U-Net for dermoscopy images: the probability of melanoma, and for each of five clinical "
+        "indicators its probability, what it contributes to the diagnosis in log-odds, a Grad-CAM heatmap "
+        f"and a mask. Each indicator has a ResNet-50 of base width {network.base_width}. The whole image is "
+        f"stretched to {network.image_size_px} x {network.image_size_px} pixels. A heatmap is divided by its "
+        "own maximum and shows a hot spot in any image: read it together with its indicator's probability."
+    )
+
+
+def _training(info: ModelInfo) -> str:
+    epochs = ", ".join(f"{stage} {count}" for stage, count in info.epochs.items())
+    versions = ", ".join(f"{library} {version}" for library, version in info.versions.items())
+    return f"Configuration `{info.config}`, seed {info.seed}, epochs: {epochs}. Trained with {versions}."
+
+
+def _figures(info: ModelInfo) -> str:
+    if not info.figures:
+        return "None were measured."
+    return _table(
+        ("figure", "value"), [(name, f"{value:.3f}") for name, value in sorted(info.figures.items())]
+    )
+
+
+def _operating_points(info: ModelInfo) -> str:
+    rows = [
+        (name, f"{info.operating_points[name].presence:.3f}", f"{info.operating_points[name].mask:.2f}")
+        for name in INDICATORS
+    ]
+    return (
+        f"Melanoma is reported from a probability of {info.melanoma_threshold:.3f} on; an indicator, and "
+        "each pixel of its mask, from these probabilities on. They were chosen on validation images.\n\n"
+    ) + _table(("indicator", "presence", "mask"), rows)
+
+
+def _parity_cells(row: ParityRow) -> tuple[str, ...]:
+    return row.graph, row.output, f"{row.largest_difference:.1e}", f"{row.gate:.0e}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

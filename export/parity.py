@@ -1,0 +1,187 @@
+"""Does the exported bundle compute what PyTorch computes? The gates, and why they stand where they do."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from biounet_edge.errors import ExportError
+from biounet_edge.indicators import INDICATORS
+from export.components import decoder_name, encoder_name
+from export.compose import LEVEL_OUTPUTS, graph_file
+from export.reference import Reference
+from train.data.dataset import normalise
+
+Arrays = dict[str, NDArray[np.float32]]
+
+FINEST = 3
+"""Heatmaps of the first stage, those with the longest way for the gradient."""
+
+GATES: Mapping[str, float] = {
+    "melanoma_probability": 1e-5,
+    "melanoma_contribution": 1e-4,
+    "indicator_probability": 1e-5,
+    "heatmap": 1e-4,
+    "heatmap_scale": 1e-4,
+    "mask_probability": 1e-3,
+    "heatmaps, three finest": 1e-3,
+    "heatmaps, nine others": 1e-4,
+}
+"""Largest accepted difference per output; absolute, of heatmap_scale relative.
+
+The graphs compute in float32, whose relative rounding of 6e-8 grows to about 2e-6 through some fifty layers.
+Probabilities: 1e-5, behind a sigmoid with a slope of at most 1/4. Contributions, log-odds of up to about 10:
+1e-4. Heatmaps: 1e-4, because a heatmap is a sum of positive and negative terms and is divided by its own
+maximum: measured, it is off by 2e-6 times its cancellation (how much larger the terms are than their sum),
+which is 1 to 30 for nearly all. To the first stage the gradient passes 13 more blocks, whose ReLU masks
+switch where an activation is zero but for rounding: 1e-3. Masks are computed from all twelve heatmaps: 1e-3.
+A wrong weight, pad or rule differs by 0.1 and more.
+"""
+
+CANCELLATION = 30
+"""Above it, a heatmap's difference is divided by cancellation / 30: float32 does not hold more of it."""
+
+LAST_BLOCK = ("heatmap", "heatmap_scale")
+"""Outputs that are the last of the twelve heatmaps, or come with it."""
+
+SMALLEST_SCALE = 1e-6
+"""Heatmap scales below it are compared as if they were it: a logit that nothing on the image moves."""
+
+DIFFERENT = 1e-2
+"""Two images must give heatmaps that differ somewhere by more than this, ten times the widest gate."""
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One output of one graph, compared with PyTorch."""
+
+    graph: str
+    """File name of the graph; with a * for the five of a kind."""
+    output: str
+    """Name of the output."""
+    largest_difference: float
+    """Largest absolute difference; of heatmap_scale relative."""
+    gate: float
+    """Largest difference that is accepted."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the gate; false where it is not a number."""
+        return self.largest_difference <= self.gate
+
+
+def check_parity(folder: Path, reference: Reference) -> list[ParityRow]:
+    """Runs every graph of a bundle with ONNX Runtime and compares it with PyTorch.
+
+    Args:
+        folder: Where the graphs lie.
+        reference: PyTorch's answers.
+
+    Returns:
+        One row per output and graph.
+
+    Raises:
+        ExportError: If a gate is missed, or there is no heatmap to compare.
+    """
+    _check_reference(reference)
+    rows = [*_compare_levels(folder, reference), *_compare_components(folder, reference)]
+    if missed := [row for row in rows if not row.passed]:
+        raise ExportError(
+            "the exported graphs do not compute what PyTorch computes: "
+            + "; ".join(
+                f"{row.graph} {row.output} differs by {row.largest_difference:.2g} (gate {row.gate:.0e})"
+                for row in missed
+            )
+        )
+    return rows
+
+
+def _check_reference(reference: Reference) -> None:
+    """Makes sure that the comparison can fail: zeros agree with zeros, and equal heatmaps with equal ones."""
+    if len(reference.images) < 2:
+        raise ExportError(f"expected two golden images or more, got {len(reference.images)}")
+    last = reference.outputs["heatmap"]  # (G, J, h, w)
+    if hidden := [name for index, name in enumerate(INDICATORS) if not last[:, index].any()]:
+        raise ExportError(
+            f"the last heatmaps of {', '.join(hidden)} are all zero on every golden image, so that there is "
+            "nothing to compare: name images that show these indicators with --golden"
+        )
+
+
+def _compare_levels(folder: Path, reference: Reference) -> Iterator[ParityRow]:
+    for level, names in LEVEL_OUTPUTS.items():
+        file = graph_file(level)
+        actual = run_graph(folder / file, image=reference.images)
+        for name in names:
+            cancellation = reference.cancellation[:, :, -1].T if name in LAST_BLOCK else None  # (G, J)
+            difference = _difference(name, actual[name], reference.outputs[name], cancellation)
+            yield ParityRow(file, name, difference, GATES[name])
+
+
+def _compare_components(folder: Path, reference: Reference) -> Iterator[ParityRow]:
+    """The twelve heatmaps of the encoders, and the decoders on PyTorch's own heatmaps."""
+    stacks, masks = [], []
+    for index, indicator in enumerate(INDICATORS):
+        pixels = normalise(torch.from_numpy(reference.images)).numpy()
+        stacks.append(run_graph(folder / graph_file(encoder_name(indicator)), pixels=pixels)["heatmaps"])
+        decoder = folder / graph_file(decoder_name(indicator))
+        masks.append(run_graph(decoder, heatmaps=reference.heatmaps[index])["mask_probability"])
+    actual = np.stack(stacks)  # (J, G, 12, Hs, Ws)
+    _check_that_images_differ(actual)
+    groups = {"heatmaps, three finest": slice(FINEST), "heatmaps, nine others": slice(FINEST, None)}
+    for name, blocks in groups.items():
+        expected, cancellation = reference.heatmaps[:, :, blocks], reference.cancellation[:, :, blocks]
+        difference = _difference(name, actual[:, :, blocks], expected, cancellation)
+        yield ParityRow(graph_file(encoder_name("*")), name, difference, GATES[name])
+    name = "mask_probability"
+    difference = _difference(name, np.stack(masks, axis=1), reference.outputs[name])
+    yield ParityRow(graph_file(decoder_name("*")), name, difference, GATES[name])
+
+
+def _check_that_images_differ(heatmaps: NDArray[np.float32]) -> None:
+    for first, second in combinations(range(heatmaps.shape[1]), 2):
+        if np.abs(heatmaps[:, first] - heatmaps[:, second]).max() <= DIFFERENT:
+            raise ExportError(
+                f"golden images {first + 1} and {second + 1} have the same heatmaps: "
+                "name other images with --golden"
+            )
+
+
+def _difference(
+    name: str,
+    actual: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    cancellation: NDArray[np.float32] | None = None,
+) -> float:
+    """Largest difference of an output, with heatmaps weighed by what float32 holds of them."""
+    if actual.shape != expected.shape:
+        return float("inf")
+    difference = np.abs(actual.astype(np.float64) - expected)
+    if name == "heatmap_scale":
+        difference /= np.maximum(np.abs(expected), SMALLEST_SCALE)
+    if cancellation is not None:
+        loss = np.maximum(cancellation / CANCELLATION, 1)
+        difference /= loss.reshape(loss.shape + (1,) * (expected.ndim - loss.ndim))
+    return float(difference.max(initial=0.0))
+
+
+def run_graph(path: Path, **inputs: NDArray[np.generic]) -> Arrays:
+    """Runs a graph once with ONNX Runtime on the CPU.
+
+    Args:
+        path: The ONNX file.
+        inputs: Input arrays by name.
+
+    Returns:
+        Output arrays by name.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))

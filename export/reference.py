@@ -1,0 +1,84 @@
+"""What a bundle must compute: the same answers from PyTorch, Grad-CAM by autograd.
+
+In float64, so that a difference is the graph's: in float32 PyTorch itself is off by up to a few percent where
+an activation is zero but for rounding, its ReLU switches and the gradient with it.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from biounet_edge.indicators import INDICATORS
+from train.data.dataset import normalise
+from train.gradcam import divide_by_maximum, explain, stack_heatmaps
+from train.network import BioUNet, IndicatorNetwork
+
+
+@dataclass(frozen=True)
+class Reference:
+    """PyTorch's answers about G images."""
+
+    images: NDArray[np.uint8]
+    """Graph inputs, shape (G, H, W, 3), RGB."""
+    outputs: dict[str, NDArray[np.float32]]
+    """Every output of the full graph, first axis G."""
+    heatmaps: NDArray[np.float32]
+    """The stack of 12 that enters each decoder, shape (J, G, 12, Hs, Ws), in [0, 1]."""
+    cancellation: NDArray[np.float32]
+    """How much larger the terms of each heatmap are than their sum at its peak, shape (J, G, 12)."""
+
+
+def compute_reference(model: BioUNet, images: NDArray[np.uint8]) -> Reference:
+    """Runs a model in PyTorch, in float64.
+
+    Args:
+        model: The trained network, in evaluation mode; it stays as it is.
+        images: RGB images at the input size, shape (G, H, W, 3).
+
+    Returns:
+        Its answers.
+    """
+    pixels = normalise(torch.from_numpy(images)).double()
+    answers = [_answers(deepcopy(model.network(name)).double(), pixels) for name in INDICATORS]
+    stacked = {name: torch.stack([answer[name] for answer in answers], dim=1) for name in answers[0]}
+    with torch.no_grad():
+        probability, contribution = deepcopy(model.fusion_head).double()(stacked.pop("features"))
+    stacked |= {"melanoma_probability": probability, "melanoma_contribution": contribution}
+    arrays = {name: value.float().numpy() for name, value in stacked.items()}
+    heatmaps, cancellation = (arrays.pop(name).swapaxes(0, 1) for name in ("heatmaps", "cancellation"))
+    return Reference(images, arrays, heatmaps, cancellation)
+
+
+def _answers(network: IndicatorNetwork, pixels: Tensor) -> dict[str, Tensor]:
+    """One indicator's part of every output, each with first axis G."""
+    explanation = explain(network.encoder, network.classification_head, pixels, task=0)
+    last = explanation.raw_heatmaps[-1]  # (G, h, w)
+    heatmaps = stack_heatmaps(explanation.raw_heatmaps, network.config.heatmap_size_px)
+    with torch.no_grad():
+        mask = torch.sigmoid(network.segment(heatmaps))
+    return {
+        "features": explanation.features,
+        "indicator_probability": torch.sigmoid(explanation.logits[:, 0]),
+        "heatmap": divide_by_maximum(last),
+        "heatmap_scale": last.amax((-2, -1)),
+        "mask_probability": mask,
+        "heatmaps": heatmaps,
+        "cancellation": _cancellation(network, pixels),
+    }
+
+
+def _cancellation(network: IndicatorNetwork, pixels: Tensor) -> Tensor:
+    """max(sum_k |alpha_k A_k|) / |max(sum_k alpha_k A_k)| over the pixels of each heatmap, shape (G, 12)."""
+    encoding = network.encoder(pixels.clone().requires_grad_())
+    logit = network.classification_head(encoding.features)[:, 0]
+    factors = []
+    for gradient, activation in zip(
+        torch.autograd.grad(logit.sum(), encoding.activations), encoding.activations, strict=True
+    ):
+        terms = gradient.mean((2, 3), keepdim=True) * activation  # (G, C, h, w)
+        factors.append(terms.abs().sum(1).amax((1, 2)) / terms.sum(1).amax((1, 2)).abs())
+    return torch.stack(factors, dim=1).detach()

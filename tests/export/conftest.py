@@ -1,0 +1,106 @@
+"""A small Bio-U-Net whose heatmaps are not all zero, and the bundle that is exported from it."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from torch import nn
+
+from biounet_edge.indicators import INDICATORS
+from biounet_edge.manifest import OperatingPoint
+from export.bundle import ExportReport, export_bundle
+from export.components import make_components
+from train.checkpoint import ModelInfo, save_model
+from train.data.dataset import MEAN, STD, normalise
+from train.network import BioUNet, NetworkConfig
+from train.synthesis import render_lesion
+
+SIZE_PX = 64
+
+
+def rendered_images(count: int, size_px: int, seed: int) -> torch.Tensor:
+    """Rendered lesions, shape (count, size_px, size_px, 3), uint8."""
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(np.stack([render_lesion(rng, size_px, size_px).image for _ in range(count)]))
+
+
+def settle(model: BioUNet) -> None:
+    """Give batch norm the scales and running statistics that training would."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.3)
+    pixels = normalise(rendered_images(8, model.config.image_size_px, seed=1))
+    heatmaps = torch.rand(8, 12, model.config.heatmap_size_px, model.config.heatmap_size_px)
+    model.train()
+    with torch.no_grad():
+        for indicator in INDICATORS:
+            for _ in range(20):
+                model.network(indicator).classify(pixels)
+                model.network(indicator).segment(heatmaps)
+
+
+@pytest.fixture(scope="session")
+def small_model() -> BioUNet:
+    """Base width 8 at 64 px; a heatmap size that differs, so that no two sizes are mixed up unnoticed."""
+    torch.manual_seed(0)
+    model = BioUNet(NetworkConfig(base_width=8, image_size_px=SIZE_PX, heatmap_size_px=96))
+    settle(model)
+    head = model.fusion_head
+    nn.init.normal_(head.weight, 0, 0.05)
+    nn.init.normal_(head.offset)
+    nn.init.constant_(head.bias, -0.3)
+    nn.init.constant_(head.temperature, 1.5)
+    return model.requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="session")
+def info(small_model: BioUNet) -> ModelInfo:
+    return ModelInfo(
+        name="small",
+        network=small_model.config,
+        mean=MEAN,
+        std=STD,
+        melanoma_threshold=0.4,
+        operating_points={name: OperatingPoint(presence=0.3, mask=0.6) for name in INDICATORS},
+        data=["rendered: 8 train"],
+        licence="CC0-1.0",
+        notice="Made by a test.",
+        seed=3,
+        config="configs/small.toml",
+        figures={"auc_melanoma": 0.5},
+        epochs={"fit": 1},
+        versions={"torch": torch.__version__},
+    )
+
+
+@pytest.fixture(scope="session")
+def checkpoint(small_model: BioUNet, info: ModelInfo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_model(folder, small_model, info)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def components(small_model: BioUNet) -> dict[str, ir.Model]:
+    return make_components(small_model, report=lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def exported(
+    checkpoint: Path, components: dict[str, ir.Model], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, ExportReport]:
+    """The bundle and what export_bundle said about it."""
+    out = tmp_path_factory.mktemp("engines") / "small"
+    notes = out.parent / "notes.md"
+    notes.write_text("## Held out\n\nAUC 0.9.", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.bundle.make_components", lambda model, report: components)
+        return out, export_bundle(checkpoint, out, version="1.2.3", card_notes=notes)
+
+
+@pytest.fixture
+def bundle(exported: tuple[Path, ExportReport]) -> Path:
+    return exported[0]
