@@ -19,6 +19,9 @@ FORMAT = 1
 Level = Literal["classify", "cam", "full"]
 """How much is computed: probabilities; with heatmaps; with heatmaps and masks."""
 
+WeightFormat = Literal["float32", "float16"]
+"""Number format of stored convolution weights; what a graph computes in is its level's precision."""
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
 
@@ -147,6 +150,8 @@ class Manifest(_Section):
     outputs: dict[str, OutputSpec]
     components: list[str]
     """Graphs that the composed ones are made of."""
+    weights: WeightFormat = "float32"
+    """Number format of the convolution weights in weights.bin."""
     melanoma: MelanomaSpec
     operating_points: dict[str, OperatingPoint]
     """One per indicator."""

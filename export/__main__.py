@@ -1,7 +1,7 @@
 """`python -m export CHECKPOINT OUT`: a checkpoint becomes a bundle."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -51,6 +51,12 @@ def bundle(
     card_notes: Annotated[
         Path | None, typer.Option(help="Markdown file with measured results, for the model card's end.")
     ] = None,
+    weights: Annotated[
+        Literal["float32", "float16"],
+        typer.Option(
+            help="Number format that convolution weights are stored in; float16 takes half the space."
+        ),
+    ] = "float32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is already there.")
     ] = False,
@@ -68,6 +74,7 @@ def bundle(
                 version=version,
                 golden=golden or (),
                 card_notes=card_notes,
+                weights=weights,
                 overwrite=overwrite,
                 report=status.update,
             )

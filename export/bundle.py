@@ -8,6 +8,7 @@ import numpy as np
 
 from biounet_edge.bundle import GOLDEN_NAME, MANIFEST_NAME, Bundle
 from biounet_edge.errors import ExportError
+from biounet_edge.manifest import WeightFormat
 from export.components import make_components
 from export.compose import LEVEL_OUTPUTS, compose, graph_file, output_shapes
 from export.describe import add_metadata, input_spec, make_manifest
@@ -16,7 +17,7 @@ from export.golden import read_golden_images, render_golden_images
 from export.model_card import write_model_card
 from export.parity import ParityRow, check_parity
 from export.reference import compute_reference
-from export.weights import write_graphs
+from export.weights import round_convolutions, write_graphs
 from train.checkpoint import ModelInfo, load_model
 from train.network import BioUNet
 
@@ -43,6 +44,7 @@ def export_bundle(
     version: str = "0.1.0",
     golden: Sequence[Path] = (),
     card_notes: Path | None = None,
+    weights: WeightFormat = "float32",
     overwrite: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> ExportReport:
@@ -55,6 +57,7 @@ def export_bundle(
         version: Version of the model.
         golden: Images to verify the bundle with; rendered ones where none are given.
         card_notes: Markdown file that the model card ends with.
+        weights: Number format that convolution weights are stored in; float16 rounds the model to it first.
         overwrite: Whether a bundle that is already there is replaced.
         report: Called with a line about what is being done.
 
@@ -68,28 +71,37 @@ def export_bundle(
     """
     with new_folder(out, overwrite=overwrite) as folder:
         model, info = load_model(checkpoint)
+        if weights == "float16":
+            round_convolutions(model)
         notes = _read_notes(card_notes)
+        report("choosing golden images")
         images = (
             read_golden_images(golden, info.network.image_size_px) if golden else render_golden_images(model)
         )
         name = name or out.name
-        components, shapes = _write_graphs(model, info, name, version, folder, report)
+        components, shapes = _write_graphs(model, info, name, version, weights, folder, report)
         report("comparing with PyTorch")
         reference = compute_reference(model, images)
         np.savez_compressed(folder / GOLDEN_NAME, image=images, **reference.outputs)  # type: ignore[arg-type]
         parity = check_parity(folder, reference)
         card = write_model_card(info, name, version, len(images), parity, notes)
         (folder / CARD_NAME).write_text(card, encoding="utf-8")
-        manifest = make_manifest(model, info, name, version, shapes, components, folder)
+        manifest = make_manifest(model, info, name, version, weights, shapes, components, folder)
         (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
         Bundle.open(folder)  # as the runtime will
         bundle_bytes = sum(path.stat().st_size for path in folder.iterdir())
-    weights = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
-    return ExportReport(parity, bundle_bytes, weights.stat().st_size)
+    tensors = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
+    return ExportReport(parity, bundle_bytes, tensors.stat().st_size)
 
 
 def _write_graphs(
-    model: BioUNet, info: ModelInfo, name: str, version: str, folder: Path, report: Callable[[str], None]
+    model: BioUNet,
+    info: ModelInfo,
+    name: str,
+    version: str,
+    weights: WeightFormat,
+    folder: Path,
+    report: Callable[[str], None],
 ) -> tuple[list[str], dict[str, list[int]]]:
     """Writes all graphs and weights; file names of the components, and sizes of the outputs."""
     components = make_components(model, report)
@@ -98,7 +110,7 @@ def _write_graphs(
     for level, graph in graphs.items():
         add_metadata(graph, name, version, level, info.notice)
     report("writing")
-    write_graphs({graph_file(level): graph for level, graph in graphs.items()}, folder)
+    write_graphs({graph_file(level): graph for level, graph in graphs.items()}, folder, weights)
     return [graph_file(component) for component in components], output_shapes(components)
 
 

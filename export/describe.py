@@ -15,6 +15,7 @@ from biounet_edge.manifest import (
     MelanomaSpec,
     OutputSpec,
     TrainingSpec,
+    WeightFormat,
 )
 from export.compose import LEVEL_OUTPUTS, graph_file
 from export.trace import OPSET
@@ -67,6 +68,7 @@ def make_manifest(
     info: ModelInfo,
     name: str,
     version: str,
+    weights: WeightFormat,
     shapes: Mapping[str, list[int]],
     components: list[str],
     folder: Path,
@@ -78,6 +80,7 @@ def make_manifest(
         info: What the checkpoint says about it.
         name: Name of the model.
         version: Version of the model.
+        weights: Number format of the stored convolution weights.
         shapes: Sizes of each output without the batch axis.
         components: File names of the component graphs.
         folder: Where the files lie.
@@ -101,6 +104,7 @@ def make_manifest(
             for output, sizes in shapes.items()
         },
         components=components,
+        weights=weights,
         melanoma=MelanomaSpec(
             threshold=info.melanoma_threshold, bias=head.bias.item(), temperature=head.temperature.item()
         ),

@@ -24,12 +24,15 @@ RENDERED = 3
 """Golden images where none are given."""
 
 CANDIDATES = 12
-"""Rendered images to choose from."""
+"""Rendered images to choose from at most."""
 
 SEED = 0
 
 ROUNDING = 2e-6
 """Noise on normalised pixels that moves activations about as much as float32 rounding does."""
+
+STABLE = 1e-3
+"""Largest change of heatmaps under that noise that calls for no better image."""
 
 
 def read_golden_images(paths: Sequence[Path], size_px: int) -> NDArray[np.uint8]:
@@ -64,10 +67,7 @@ def render_golden_images(model: BioUNet) -> NDArray[np.uint8]:
     Returns:
         RGB images, shape (G, H, W, 3).
     """
-    rng = np.random.default_rng(SEED)
-    size_px = model.config.image_size_px
-    images = [render_lesion(rng, size_px, size_px).image for _ in range(CANDIDATES)]
-    candidates = sorted((_examine(model, image) for image in images), key=lambda candidate: candidate.change)
+    candidates = sorted(_candidates(model), key=lambda candidate: candidate.change)
     chosen: list[_Candidate] = []
     for indicator in INDICATORS:
         if not any(indicator in candidate.visible for candidate in chosen):
@@ -87,6 +87,19 @@ class _Candidate:
     """Indicators whose last heatmap is not all zero."""
     change: float
     """How far noise of the size of rounding moves the heatmaps."""
+
+
+def _candidates(model: BioUNet) -> list[_Candidate]:
+    """Examines rendered images until there are enough good ones, or CANDIDATES."""
+    rng = np.random.default_rng(SEED)
+    size_px = model.config.image_size_px
+    candidates: list[_Candidate] = []
+    for _ in range(CANDIDATES):
+        candidates.append(_examine(model, render_lesion(rng, size_px, size_px).image))
+        stable = [candidate.visible for candidate in candidates if candidate.change <= STABLE]
+        if len(stable) >= RENDERED and set[str]().union(*stable) == set(INDICATORS):
+            break
+    return candidates
 
 
 def _examine(model: BioUNet, image: NDArray[np.uint8]) -> _Candidate:

@@ -168,7 +168,7 @@ def batch_normalization(builder: GraphBuilder, node: ir.Node, cotangent: ir.Valu
 
 @rule("Conv")
 def conv(builder: GraphBuilder, node: ir.Node, cotangent: ir.Value) -> dict[int, ir.Value]:
-    """Y = W * X + b: dl/dX is the transposed convolution of g with W."""
+    """For Y = W * X + b: dl/dX is the transposed convolution of g with W."""
     cotangent, scale = split_channel_scale(cotangent)
     return {0: transpose_convolution(builder, node, cotangent, scale)}
 
