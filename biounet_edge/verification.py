@@ -18,15 +18,17 @@ TOLERANCES: Mapping[str, float] = {
     "indicator_probability": 1e-4,
     "heatmap": 5e-3,
     "heatmap_scale": 1e-2,
-    "mask_probability": 5e-3,
+    "mask_probability": 5e-2,
 }
 """Largest accepted absolute difference per output (of heatmap_scale: relative), for float32 graphs.
 
 Float32 kernels sum in an order that depends on the CPU's vector width and thread count, and a GPU may use
 other algorithms: about 1e-5 relative over some fifty layers. Probabilities lie behind a sigmoid (slope at
 most 1/4) and stay within 1e-4; contributions are log-odds of magnitude 1 to 10. Heatmaps are divided by their
-own maximum, which magnifies rounding where a gradient nearly cancels, and masks are computed from heatmaps.
-A wrong operator, weight or channel order differs by 0.1 and more.
+own maximum, which magnifies rounding where a gradient nearly cancels. Masks are computed from twelve
+heatmaps, and a ReLU that switches by rounding, where an activation is nearly zero, moves them by up to 2e-2:
+so did noise of 1e-6 on the pixels in PyTorch itself. A wrong operator, weight or channel order differs by 0.1
+and more.
 """
 
 

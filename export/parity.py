@@ -43,6 +43,18 @@ switch where an activation is zero but for rounding: 1e-3. Masks are computed fr
 A wrong weight, pad or rule differs by 0.1 and more.
 """
 
+SWITCHING = ("mask_probability", "heatmaps, three finest", "heatmaps, nine others")
+"""Outputs behind ReLU masks of the backward pass: their gate holds for the median over the golden images."""
+
+LARGEST_SWITCH = 0.05
+"""Largest difference of these on any single image.
+
+Where an activation is zero but for rounding, its ReLU may switch in one runtime and not in another, and the
+gradient through it with it. In the demo model that moved single heatmaps of autograd itself, in float32
+against float64, by up to 4e-3, and noise of 1e-6 on the pixels by up to 2e-2. A mistake in the graph shows on
+every image, and in the median.
+"""
+
 CANCELLATION = 30
 """Above it, a heatmap's difference is divided by cancellation / 30: float32 does not hold more of it."""
 
@@ -64,15 +76,19 @@ class ParityRow:
     """File name of the graph; with a * for the five of a kind."""
     output: str
     """Name of the output."""
-    largest_difference: float
-    """Largest absolute difference; of heatmap_scale relative."""
+    typical_difference: float
+    """Absolute difference, of heatmap_scale relative: the largest; of SWITCHING outputs, for each map the
+    median over the images, and of these the largest."""
     gate: float
-    """Largest difference that is accepted."""
+    """Largest typical difference that is accepted."""
+    largest_difference: float
+    """Largest difference on any image."""
 
     @property
     def passed(self) -> bool:
-        """Whether the difference is within the gate; false where it is not a number."""
-        return self.largest_difference <= self.gate
+        """Whether the differences are within the gates; false where one is not a number."""
+        limit = LARGEST_SWITCH if self.output in SWITCHING else self.gate
+        return self.typical_difference <= self.gate and self.largest_difference <= limit
 
 
 def check_parity(folder: Path, reference: Reference) -> list[ParityRow]:
@@ -94,7 +110,8 @@ def check_parity(folder: Path, reference: Reference) -> list[ParityRow]:
         raise ExportError(
             "the exported graphs do not compute what PyTorch computes: "
             + "; ".join(
-                f"{row.graph} {row.output} differs by {row.largest_difference:.2g} (gate {row.gate:.0e})"
+                f"{row.graph} {row.output} differs by {row.typical_difference:.2g} (gate {row.gate:.0e}), "
+                f"at most by {row.largest_difference:.2g}"
                 for row in missed
             )
         )
@@ -119,8 +136,7 @@ def _compare_levels(folder: Path, reference: Reference) -> Iterator[ParityRow]:
         actual = run_graph(folder / file, image=reference.images)
         for name in names:
             cancellation = reference.cancellation[:, :, -1].T if name in LAST_BLOCK else None  # (G, J)
-            difference = _difference(name, actual[name], reference.outputs[name], cancellation)
-            yield ParityRow(file, name, difference, GATES[name])
+            yield _compare(file, name, actual[name], reference.outputs[name], cancellation)
 
 
 def _compare_components(folder: Path, reference: Reference) -> Iterator[ParityRow]:
@@ -135,12 +151,11 @@ def _compare_components(folder: Path, reference: Reference) -> Iterator[ParityRo
     _check_that_images_differ(actual)
     groups = {"heatmaps, three finest": slice(FINEST), "heatmaps, nine others": slice(FINEST, None)}
     for name, blocks in groups.items():
-        expected, cancellation = reference.heatmaps[:, :, blocks], reference.cancellation[:, :, blocks]
-        difference = _difference(name, actual[:, :, blocks], expected, cancellation)
-        yield ParityRow(graph_file(encoder_name("*")), name, difference, GATES[name])
+        chosen = (array[:, :, blocks].swapaxes(0, 1) for array in (actual, reference.heatmaps))
+        cancellation = reference.cancellation[:, :, blocks].swapaxes(0, 1)
+        yield _compare(graph_file(encoder_name("*")), name, *chosen, cancellation)
     name = "mask_probability"
-    difference = _difference(name, np.stack(masks, axis=1), reference.outputs[name])
-    yield ParityRow(graph_file(decoder_name("*")), name, difference, GATES[name])
+    yield _compare(graph_file(decoder_name("*")), name, np.stack(masks, axis=1), reference.outputs[name])
 
 
 def _check_that_images_differ(heatmaps: NDArray[np.float32]) -> None:
@@ -152,22 +167,26 @@ def _check_that_images_differ(heatmaps: NDArray[np.float32]) -> None:
             )
 
 
-def _difference(
+def _compare(
+    graph: str,
     name: str,
     actual: NDArray[np.float32],
     expected: NDArray[np.float32],
     cancellation: NDArray[np.float32] | None = None,
-) -> float:
-    """Largest difference of an output, with heatmaps weighed by what float32 holds of them."""
+) -> ParityRow:
+    """Compares an output (G, ...), with heatmaps weighed by what float32 holds of them."""
     if actual.shape != expected.shape:
-        return float("inf")
+        return ParityRow(graph, name, float("inf"), GATES[name], float("inf"))
     difference = np.abs(actual.astype(np.float64) - expected)
     if name == "heatmap_scale":
         difference /= np.maximum(np.abs(expected), SMALLEST_SCALE)
     if cancellation is not None:
         loss = np.maximum(cancellation / CANCELLATION, 1)
         difference /= loss.reshape(loss.shape + (1,) * (expected.ndim - loss.ndim))
-    return float(difference.max(initial=0.0))
+    largest = typical = float(difference.max(initial=0.0))
+    if name in SWITCHING:
+        typical = float(np.median(difference.max(axis=(-2, -1)), axis=0).max())
+    return ParityRow(graph, name, typical, GATES[name], largest)
 
 
 def run_graph(path: Path, **inputs: NDArray[np.generic]) -> Arrays:

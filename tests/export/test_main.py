@@ -19,7 +19,9 @@ def test_checkpoint_and_folder_are_enough(tmp_path: Path, monkeypatch: pytest.Mo
 
     def export_bundle(*arguments: Any, **options: Any) -> ExportReport:
         calls.append((*arguments, options["version"], options["golden"]))
-        return ExportReport([ParityRow("full.onnx", "mask_probability", 2e-6, 1e-3)], 12_300_000, 45_600_000)
+        return ExportReport(
+            [ParityRow("full.onnx", "mask_probability", 2e-6, 1e-3, 3e-6)], 12_300_000, 45_600_000
+        )
 
     monkeypatch.setattr("export.bundle.export_bundle", export_bundle)
     result = runner.invoke(
@@ -27,7 +29,7 @@ def test_checkpoint_and_folder_are_enough(tmp_path: Path, monkeypatch: pytest.Mo
     )
     assert result.exit_code == 0, result.output
     assert calls == [(Path("model"), Path("small"), "2.0", [Path("a.png"), Path("b.png")])]
-    assert re.search(r"full\.onnx\W+mask_probability\W+2\.0e-06\W+1e-03\W+passed", result.stdout)
+    assert re.search(r"full\.onnx\W+mask_probability\W+2\.0e-06\W+3\.0e-06\W+1e-03\W+passed", result.stdout)
     assert "small: 12.3 MB, checkpoint: 45.6 MB" in result.stdout
 
 
