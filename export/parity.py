@@ -151,9 +151,11 @@ def _compare_components(folder: Path, reference: Reference) -> Iterator[ParityRo
     _check_that_images_differ(actual)
     groups = {"heatmaps, three finest": slice(FINEST), "heatmaps, nine others": slice(FINEST, None)}
     for name, blocks in groups.items():
-        chosen = (array[:, :, blocks].swapaxes(0, 1) for array in (actual, reference.heatmaps))
-        cancellation = reference.cancellation[:, :, blocks].swapaxes(0, 1)
-        yield _compare(graph_file(encoder_name("*")), name, *chosen, cancellation)
+        heatmaps, expected, cancellation = (
+            array[:, :, blocks].swapaxes(0, 1)
+            for array in (actual, reference.heatmaps, reference.cancellation)
+        )
+        yield _compare(graph_file(encoder_name("*")), name, heatmaps, expected, cancellation)
     name = "mask_probability"
     yield _compare(graph_file(decoder_name("*")), name, np.stack(masks, axis=1), reference.outputs[name])
 
