@@ -108,23 +108,31 @@ class _Store:
         self._file = file
         self._folder = folder
         self._offsets: dict[bytes, int] = {}
+        self._keys: dict[int, tuple[ir.TensorProtocol, bytes]] = {}
 
     def put(self, value: ir.Value) -> ir.ExternalTensor:
         """Stores an initializer's content, or finds it, and returns a reference to it."""
         tensor = value.const_value
         assert tensor is not None, "initializers have values"
+        return ir.ExternalTensor(
+            WEIGHTS_NAME,
+            self._offsets[self._write_once(tensor)],
+            tensor.nbytes,
+            tensor.dtype,
+            shape=ir.Shape(tensor.shape.numpy()),
+            name=str(value.name),
+            base_dir=self._folder,
+        )
+
+    def _write_once(self, tensor: ir.TensorProtocol) -> bytes:
+        """Writes a content that is new, and returns its key. Graphs share tensors: each is hashed once."""
+        if id(tensor) in self._keys:
+            return self._keys[id(tensor)][1]
         content = tensor.tobytes()
         key = hashlib.sha256(content).digest()
         if key not in self._offsets:
             self._file.write(bytes(-self._file.tell() % ALIGNMENT))
             self._offsets[key] = self._file.tell()
             self._file.write(content)
-        return ir.ExternalTensor(
-            WEIGHTS_NAME,
-            self._offsets[key],
-            len(content),
-            tensor.dtype,
-            shape=ir.Shape(tensor.shape.numpy()),
-            name=str(value.name),
-            base_dir=self._folder,
-        )
+        self._keys[id(tensor)] = (tensor, key)  # holds the tensor, so that its id stays its own
+        return key

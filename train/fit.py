@@ -9,13 +9,11 @@ epoch) alone, so a resumed run draws what an uninterrupted one would have drawn.
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import ResNet50_Weights
 
 from biounet_edge.errors import DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
@@ -33,6 +31,7 @@ from train.data.dataset import ImageSet
 from train.data.records import Record, read_source
 from train.data.splits import check_split, split_records, write_split
 from train.finish import finish_model
+from train.initial_weights import initialise
 from train.network import MELANOMA, BioUNet, IndicatorNetwork
 from train.run import Reporter, Run
 
@@ -148,7 +147,7 @@ def train_stage(
     """
     torch.manual_seed(derive_seed(run.config.seed, name, -1))
     network = IndicatorNetwork(run.network_config, tasks)
-    _initialise(network, start, run.config)
+    initialise(network, start, run.config)
     finished = run.folder / "stages" / f"{name}.safetensors"
     if finished.is_file():
         tensors, state = load_tensors(finished)
@@ -209,44 +208,6 @@ class _Position:
 def derive_seed(seed: int, stage: str, epoch: int) -> int:
     """A seed for one epoch of one stage; epoch -1 is the stage's initial weights."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()[:8], "little") >> 1
-
-
-def _initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config: TrainConfig) -> None:
-    if start is None:
-        if config.initial_weights == "imagenet":
-            weights = _imagenet_weights(config)
-            network.encoder.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")})
-            _begin_heatmap_path(network)
-        return
-    network.encoder.load_state_dict(start.encoder.state_dict())
-    network.projection_head.load_state_dict(start.projection_head.state_dict())
-    rows = [start.tasks.index(task) for task in network.tasks]
-    with torch.no_grad():
-        network.classification_head.weight.copy_(start.classification_head.weight[rows])
-        network.classification_head.bias.copy_(start.classification_head.bias[rows])
-    _begin_heatmap_path(network)
-
-
-def _imagenet_weights(config: TrainConfig) -> Mapping[str, Tensor]:
-    if config.model.base_width != 64:
-        raise InputError(
-            f"ImageNet weights are for base_width 64, the configuration has {config.model.base_width}; "
-            'set initial_weights = "random"'
-        )
-    try:
-        weights: Mapping[str, Tensor] = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=False)
-    except OSError as error:
-        raise InputError(
-            f"torchvision could not download the ImageNet weights ({error}); "
-            'connect to the network once, or set initial_weights = "random"'
-        ) from error
-    return weights
-
-
-def _begin_heatmap_path(network: IndicatorNetwork) -> None:
-    """Let the heatmap path's batch norm begin with the encoder's scales, its stem with random weights."""
-    own = {k: v for k, v in network.encoder.state_dict().items() if ".bn" in k or "downsample.1" in k}
-    network.heatmap_path.encoder.load_state_dict(own, strict=False)
 
 
 def _with_weights(network: IndicatorNetwork, weights: dict[str, Tensor] | None) -> IndicatorNetwork:
