@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 
 from train.network import HEATMAPS, BioUNet, Encoder, FusionHead, IndicatorNetwork, NetworkConfig
 
@@ -68,3 +69,15 @@ def test_widths_scale_every_layer(width: int) -> None:
     network = model.network("globules")
     assert network.classification_head.in_features == 32 * width
     assert network.heatmap_path.decoder.blocks[0].conv2.out_channels == 4 * width
+
+
+def test_full_width_costs_the_documented_gigaflops() -> None:
+    with torch.device("meta"):
+        network = IndicatorNetwork(NetworkConfig(), ("streaks", "melanoma")).eval()
+        pixels, heatmaps = torch.empty(1, 3, 512, 512), torch.empty(1, HEATMAPS, 512, 512)
+    gigaflops = []
+    for compute in (lambda: network.classify(pixels), lambda: network.segment(heatmaps)):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            compute()
+        gigaflops.append(counter.get_total_flops() / 1e9)
+    assert gigaflops == pytest.approx([42.7, 88.8], abs=0.05)
