@@ -60,7 +60,7 @@ class DecoderModule(nn.Module):
 
     def __init__(self, network: IndicatorNetwork) -> None:
         super().__init__()
-        self.heatmap_path = network.heatmap_path
+        self.heatmap_path = network.heatmap_path(network.localised[0])
 
     def forward(self, heatmaps: Tensor) -> Tensor:
         """Mask probability, shape (N, H, W), of heatmaps (N, 12, Hs, Ws)."""

@@ -59,7 +59,7 @@ def _answers(network: IndicatorNetwork, pixels: Tensor) -> dict[str, Tensor]:
     last = explanation.raw_heatmaps[-1]  # (G, h, w)
     heatmaps = stack_heatmaps(explanation.raw_heatmaps, network.config.heatmap_size_px)
     with torch.no_grad():
-        mask = torch.sigmoid(network.segment(heatmaps))
+        mask = torch.sigmoid(network.segment(heatmaps, network.localised[0]))
     return {
         "features": explanation.features,
         "indicator_probability": torch.sigmoid(explanation.logits[:, 0]),

@@ -1,68 +1,56 @@
-"""Algorithm 1 of the paper: one epoch of it, and the validation that chooses E3's weights."""
+"""Algorithm 1 of the paper: one iteration of it, and what surrounds an epoch."""
 
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.swa_utils import update_bn
 
-from train.config import TASKS, StageConfig
-from train.data.batches import Batches
-from train.data.dataset import ImageSet, normalise
+from train.config import StageConfig
+from train.data.batches import Batches, Material, Plan
+from train.engine import Engine
 from train.gradcam import explain, stack_heatmaps
-from train.losses import masked_bce, nt_xent, soft_dice
-from train.metrics import auc, continuous_dice
-from train.network import Encoder, IndicatorNetwork
-
-VALIDATION_BATCH = 32
+from train.losses import bernoulli_divergence, masked_bce, nt_xent, soft_dice
+from train.losses.virtual_adversarial import adversarial_perturbation
+from train.network import Classifier, Encoder, IndicatorNetwork, Projection
 
 SETTLING_BATCHES = 8
-"""Batches of VALIDATION_BATCH images that batch norm's running statistics are taken from after an epoch."""
+SETTLING_BATCH = 32
+"""Batches, and images in each, that batch norm's statistics are taken from after an epoch."""
 
 
-@dataclass(frozen=True)
-class Optimizers:
-    """Adam of each subnetwork; the encoder's convolutions are in all three."""
+class Subnetworks:
+    """f_CLR, f_Res and f_Seg of one network, each with its own Adam; all have the encoder's convolutions."""
 
-    contrastive: Adam
-    classification: Adam
-    segmentation: Adam
+    def __init__(self, network: IndicatorNetwork, stage: StageConfig, engine: Engine) -> None:
+        self.network = network
+        parts: dict[str, nn.Module] = {}
+        if stage.contrastive_batch:
+            parts["contrastive"] = Projection(network.encoder, network.projection_head)
+        if stage.classification_batch:
+            parts["classification"] = Classifier(network.encoder, network.classification_head)
+        for task in network.localised if stage.segmentation_batch else ():
+            parts[f"segmentation-{task}"] = network.heatmap_path(task)
+        settings = stage.optimizer
+        self.optimizers = {
+            name: Adam(part.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+            for name, part in parts.items()
+        }
+        self._parts = {name: engine.distribute(part) for name, part in parts.items()}
 
-    @classmethod
-    def of(cls, network: IndicatorNetwork, stage: StageConfig) -> "Optimizers":
-        """Fresh optimizers for a stage."""
-        encoder, settings = network.encoder, stage.optimizer
-        parts = (
-            [encoder, network.projection_head],
-            [encoder, network.classification_head],
-            [network.heatmap_path],
-        )
-        return cls(
-            *(
-                Adam(
-                    [weight for part in modules for weight in part.parameters()],
-                    lr=settings.learning_rate,
-                    weight_decay=settings.weight_decay,
-                )
-                for modules in parts
-            )
-        )
-
-    def all(self) -> dict[str, Adam]:
-        """By name."""
-        return vars(self)
+    def part(self, name: str) -> tuple[nn.Module, Adam]:
+        """A subnetwork and its optimizer."""
+        return self._parts[name], self.optimizers[name]
 
     def set_learning_rate(self, stage: StageConfig, epoch: int) -> None:
         """Learning rate of an epoch; a function of the epoch alone, so that a resumed run has it too."""
         rate = stage.optimizer.learning_rate
         if stage.optimizer.schedule == "cosine":
             rate *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * epoch / stage.epochs))
-        for optimizer in self.all().values():
+        for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
@@ -72,13 +60,16 @@ class ExplainedEncoder:
     """E3: a frozen copy of an encoder and its head, which Grad-CAM explains."""
 
     encoder: Encoder
-    classification_head: torch.nn.Linear
+    classification_head: nn.Linear
 
     @classmethod
     def copy_of(cls, network: IndicatorNetwork) -> "ExplainedEncoder":
         """Copy the current weights of a network."""
-        copy = IndicatorNetwork(network.config, network.tasks)
-        copy.load_state_dict(network.state_dict())
+        copy = IndicatorNetwork(network.config, network.tasks, ())
+        weight = network.classification_head.weight
+        copy.to(weight.device, weight.dtype)
+        copy.encoder.load_state_dict(network.encoder.state_dict())
+        copy.classification_head.load_state_dict(network.classification_head.state_dict())
         copy.requires_grad_(False).eval()
         return cls(copy.encoder, copy.classification_head)
 
@@ -88,58 +79,115 @@ class ExplainedEncoder:
         return stack_heatmaps(explanation.raw_heatmaps, size_px)
 
 
-def train_epoch(
-    network: IndicatorNetwork,
-    explained: ExplainedEncoder | None,
-    stage: StageConfig,
-    batches: Batches,
-    optimizers: Optimizers,
-    temperature: float,
-    advance: Callable[[], None],
-) -> dict[str, float]:
-    """One epoch: lines 9 to 16 of Algorithm 1, `stage.iterations` times.
+@dataclass(frozen=True)
+class Iteration:
+    """Lines 9 to 16 of Algorithm 1 for one network."""
 
-    Args:
-        network: Trains; its first task is the indicator that f_Seg localises.
-        explained: E3; None where the stage has no f_Seg.
-        stage: Which updates, and their batch sizes.
-        batches: Where images come from.
-        optimizers: Of this network.
-        temperature: tau of the contrastive loss.
-        advance: Called after each iteration.
+    engine: Engine
+    batches: Batches
+    plan: Plan
+    subnetworks: Subnetworks
+    temperature: float
+    """tau of the contrastive loss."""
 
-    Returns:
-        Mean loss of each subnetwork.
-    """
-    network.train()
-    losses = defaultdict(list)
-    for _ in range(stage.iterations):
-        if stage.contrastive_batch:
-            first, second = batches.contrastive(stage.contrastive_batch)
-            first, second = network.project(torch.cat([first, second])).chunk(2)
-            loss = nt_xent(first, second, temperature)
-            losses["contrastive"].append(_update(optimizers.contrastive, loss))
-        if stage.classification_batch:
-            pixels, labels = batches.classification(stage, network.tasks)
-            loss = masked_bce(network.classify(pixels), labels, batches.positive_weight(network.tasks))
-            losses["classification"].append(_update(optimizers.classification, loss))
-        for _ in range(stage.segmentation_repeats if explained else 0):
-            pixels, truth = batches.segmentation(stage.segmentation_batch, network.tasks[0])
-            heatmaps = explained.heatmaps(pixels, 0, network.config.heatmap_size_px)  # type: ignore[union-attr]
-            loss = soft_dice(torch.sigmoid(network.segment(heatmaps)), truth)
-            losses["segmentation"].append(_update(optimizers.segmentation, loss))
-        advance()
-    return {name: float(np.mean(values)) for name, values in losses.items()}
+    def train(self, number: int, material: Material, explained: ExplainedEncoder | None) -> dict[str, float]:
+        """Make the updates of one iteration.
+
+        Args:
+            number: Of the iteration in its stage; chance comes from it.
+            material: Images and truths of this process.
+            explained: E3; None where the stage has no f_Seg.
+
+        Returns:
+            Loss of each update.
+        """
+        engine, network = self.engine, self.subnetworks.network
+        device = engine.device
+        network.train()
+        losses = {}
+        if material.contrastive is not None:
+            views = self.batches.views(material.contrastive.to(device), self.plan, number).to(engine.dtype)
+            losses["contrastive"] = engine.update(
+                *self.subnetworks.part("contrastive"), views, self._contrastive_loss
+            )
+        if material.classification is not None and material.labels is not None:
+            pixels = self.batches.classified(material.classification.to(device), self.plan, number)
+            pixels = pixels.to(engine.dtype)
+            inputs, loss_of = self._classification(pixels, material, number)
+            losses["classification"] = engine.update(
+                *self.subnetworks.part("classification"), inputs, loss_of
+            )
+        for indicator, images, masks in material.segmentation if explained else ():
+            assert explained is not None  # or the loop would be empty
+            task, size_px = network.tasks.index(indicator), network.config.heatmap_size_px
+            parts = torch.split(engine.normalise(images), engine.machine.micro_batch or len(images))
+            with engine.autocast():
+                heatmaps = torch.cat([explained.heatmaps(part, task, size_px) for part in parts])
+            truth = masks.to(device)
+            losses["segmentation"] = engine.update(
+                *self.subnetworks.part(f"segmentation-{indicator}"),
+                heatmaps.to(engine.dtype),
+                lambda logits, truth=truth: self._mean(soft_dice(torch.sigmoid(logits), truth)),  # type: ignore[misc]
+            )
+        return losses
+
+    def _contrastive_loss(self, embeddings: Tensor) -> Tensor:
+        first, second = embeddings.chunk(2)
+        return nt_xent(self.engine.gather(first), self.engine.gather(second), self.temperature)
+
+    def _classification(
+        self, pixels: Tensor, material: Material, number: int
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Inputs of an f_Res update and their loss: BCE, and the virtual adversarial loss where it is on."""
+        assert material.labels is not None
+        labels = material.labels.to(self.engine.device)
+        weight = self.batches.positive_weight(self.plan.tasks).to(self.engine.device)
+        settings = self.plan.stage.adversarial
+        if settings is None or material.adversarial is None:
+            return pixels, lambda logits: masked_bce(self.engine.gather(logits), labels, weight)
+        unlabelled = self.engine.normalise(material.adversarial)
+        perturbed = unlabelled + self._perturbation(unlabelled, number)
+
+        def loss_of(logits: Tensor) -> Tensor:
+            # One pass over all three parts: the answers to compare have the same batch statistics.
+            labelled, plain, moved = torch.split(logits, [len(pixels), len(unlabelled), len(unlabelled)])
+            divergence = self._mean(bernoulli_divergence(plain, moved))
+            return masked_bce(self.engine.gather(labelled), labels, weight) + settings.weight * divergence
+
+        return torch.cat([pixels, unlabelled, perturbed]), loss_of
+
+    def _perturbation(self, pixels: Tensor, number: int) -> Tensor:
+        """Where the answers to images change fastest, shape (n, 3, H, W)."""
+        settings = self.plan.stage.adversarial
+        assert settings is not None  # only f_Res with the virtual adversarial loss comes here
+        generator = self.batches.generator(self.plan.name, number, "direction")
+        shape = (settings.batch, *pixels.shape[1:])
+        part = self.batches.share.of(settings.batch, "adversarial.batch")
+        direction = torch.randn(shape, generator=generator)[part].to(pixels)
+        network, size = self.subnetworks.network, self.engine.machine.micro_batch or len(pixels)
+        network.eval()  # so that the search leaves batch norm's running statistics alone
+        perturbations = [
+            adversarial_perturbation(
+                network.classify,
+                images,
+                start,
+                epsilon=settings.epsilon,
+                xi=settings.xi,
+                power_iterations=settings.power_iterations,
+            )
+            for images, start in zip(torch.split(pixels, size), torch.split(direction, size), strict=True)
+        ]
+        network.train()
+        return torch.cat(perturbations)
+
+    def _mean(self, of_part: Tensor) -> Tensor:
+        """Mean of a loss over the processes' parts, which are of one size."""
+        return self.engine.gather(of_part[None]).mean()
 
 
-def _update(optimizer: Adam, loss: Tensor) -> float:
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.item()
-
-
-def settle_batch_norm(network: IndicatorNetwork, stage: StageConfig, batches: Batches) -> None:
+def settle_batch_norm(
+    network: IndicatorNetwork, plan: Plan, batches: Batches, engine: Engine, epoch: int
+) -> None:
     """Take batch norm's running statistics from plain training images.
 
     While training, they are a mixture of augmented views, cropped and recoloured, and of images as they are;
@@ -147,75 +195,17 @@ def settle_batch_norm(network: IndicatorNetwork, stage: StageConfig, batches: Ba
 
     Source: Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021, arXiv:2105.07576, section 3
     """
-    pixels = [batches.plain(VALIDATION_BATCH) for _ in range(SETTLING_BATCHES)]
+    count = math.ceil(SETTLING_BATCH / engine.share.world) * engine.share.world
+    pixels = [
+        engine.normalise(batches.plain(count, plan.name, epoch * SETTLING_BATCHES + i))
+        for i in range(SETTLING_BATCHES)
+    ]
     update_bn(pixels, network.encoder)
     network.eval()
-    if stage.segmentation_batch:
-        explained = ExplainedEncoder(network.encoder, network.classification_head)
-        heatmaps = [explained.heatmaps(batch, 0, network.config.heatmap_size_px) for batch in pixels]
-        update_bn(heatmaps, network.heatmap_path)
-
-
-@torch.no_grad()
-def validate(
-    network: IndicatorNetwork, images: ImageSet, sources: frozenset[str], stage: StageConfig
-) -> dict[str, float]:
-    """Validation figures of a network.
-
-    Args:
-        network: Put into evaluation mode.
-        images: The validation side.
-        sources: Names of the sources whose labels count.
-        stage: With f_Seg, masks are judged too.
-
-    Returns:
-        AUC of each task as `auc_<task>`, continuous Dice over the filled masks of the first task as
-        `cdc_<task>`; what cannot be computed is left out.
-    """
-    network.eval()
-    figures = {}
-    if stage.classification_batch:
-        chosen = images.indices_where(lambda record: record.source in sources)
-        logits = classify_all(network, images, chosen)
-        for column, task in enumerate(network.tasks):
-            figures[f"auc_{task}"] = auc(images.labels[chosen, TASKS.index(task)].numpy(), logits[:, column])
-    if stage.segmentation_batch:
-        indicator = network.tasks[0]
-        chosen = images.with_filled_mask(indicator)
-        truth, masks = segment_all(network, images, chosen, indicator)
-        scores = [continuous_dice(t, m) for t, m in zip(truth, masks, strict=True)]
-        figures[f"cdc_{indicator}"] = float(np.mean(scores)) if scores else float("nan")
-    return {name: value for name, value in figures.items() if not math.isnan(value)}
-
-
-def classify_all(network: IndicatorNetwork, images: ImageSet, chosen: list[int]) -> np.ndarray:
-    """Logits of the chosen images, shape (N, T)."""
-    parts = [
-        network.classify(normalise(images.images(chosen[start : start + VALIDATION_BATCH]))).numpy()
-        for start in range(0, len(chosen), VALIDATION_BATCH)
-    ]
-    return np.concatenate(parts) if parts else np.zeros((0, len(network.tasks)), np.float32)
-
-
-def segment_all(
-    network: IndicatorNetwork, images: ImageSet, chosen: list[int], indicator: str
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """True masks (H, W), bool, and mask probabilities (H, W), float32, of the chosen images.
-
-    The heatmaps come from the network's own encoder, as they will in prediction.
-    """
+    if not plan.stage.segmentation_batch:
+        return
     explained = ExplainedEncoder(network.encoder, network.classification_head)
-    truths: list[np.ndarray] = []
-    probabilities: list[np.ndarray] = []
-    for start in range(0, len(chosen), VALIDATION_BATCH):
-        batch = chosen[start : start + VALIDATION_BATCH]
-        heatmaps = explained.heatmaps(normalise(images.images(batch)), 0, network.config.heatmap_size_px)
-        with torch.no_grad():
-            probabilities += list(torch.sigmoid(network.segment(heatmaps)).numpy())
-        truths += list(images.masks(batch, indicator).numpy() > 0)
-    return truths, probabilities
-
-
-def score(figures: dict[str, float]) -> float | None:
-    """The number that chooses the best weights: the mean of a network's figures, None where it has none."""
-    return float(np.mean(list(figures.values()))) if figures else None
+    for indicator in plan.localised:
+        task = network.tasks.index(indicator)
+        heatmaps = [explained.heatmaps(batch, task, network.config.heatmap_size_px) for batch in pixels]
+        update_bn(heatmaps, network.heatmap_path(indicator))

@@ -7,11 +7,12 @@ rename publishes both.
 
 import json
 import os
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,10 +29,16 @@ class ModelInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
+    row: str | None = None
+    """Row of the paper's tables that the run fills."""
     network: NetworkConfig
+    segmentation: bool = True
+    """Whether f_Seg was trained; without it there are no masks, only heatmaps."""
     mean: tuple[float, float, float]
     """Channel means that pixels in [0, 1] were normalised with."""
     std: tuple[float, float, float]
+    presence_temperatures: dict[str, float] = {}
+    """By indicator: what its logit was divided by to be calibrated; the weights have it already."""
     melanoma_threshold: float
     """Operating point on the melanoma probability."""
     operating_points: dict[str, OperatingPoint]
@@ -115,7 +122,7 @@ def load_module(module: nn.Module, tensors: dict[str, Tensor], origin: Path) -> 
         raise CheckpointError(f"{origin} does not fit this network: {error}") from error
 
 
-def pack_optimizers(optimizers: dict[str, Adam]) -> dict[str, Tensor]:
+def pack_optimizers(optimizers: Mapping[str, Adam]) -> dict[str, Tensor]:
     """Adam's moments and step counts under flat names."""
     return {
         f"{name}/{index}/{key}": value
@@ -125,7 +132,7 @@ def pack_optimizers(optimizers: dict[str, Adam]) -> dict[str, Tensor]:
     }
 
 
-def unpack_optimizers(optimizers: dict[str, Adam], tensors: dict[str, Tensor]) -> None:
+def unpack_optimizers(optimizers: Mapping[str, Adam], tensors: dict[str, Tensor]) -> None:
     """Put back what pack_optimizers took."""
     for name, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
@@ -172,13 +179,4 @@ def load_model(path: Path) -> tuple[BioUNet, ModelInfo]:
 
 def versions() -> dict[str, str]:
     """Versions of what trains."""
-    import kornia
-    import sklearn
-    import torchvision
-
-    return {
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "kornia": kornia.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
+    return {name: metadata.version(name) for name in ("torch", "torchvision", "kornia", "scikit-learn")}

@@ -2,13 +2,26 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import tomli_w
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from biounet_edge.errors import InputError
 from biounet_edge.indicators import INDICATORS
+from train.network import MELANOMA, ONE_ENCODER_EACH, NetworkConfig
 
+
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f"no task {name!r}; the tasks are {', '.join(TASKS)}")
+    return name
+
+
+TASKS = (*INDICATORS, MELANOMA)
+"""Order of the label columns."""
+
+Task = Annotated[str, AfterValidator(_known_task)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -71,6 +84,8 @@ class DataConfig(Section):
     """Dataset A. An image id or lesion that several sources share takes the split side of the first."""
     unlabelled: tuple[DataSource, ...] = ()
     """Dataset B; labels are not read, and images of Dataset A's validation and test sides are left out."""
+    split_seed: int = Field(default=0, ge=0)
+    """Draws the split; apart from the run's seed, so that runs of several seeds share their test images."""
     cache: bool = True
     """Keep decoded images in memory; turn off where they do not fit."""
 
@@ -82,6 +97,26 @@ class ModelConfig(Section):
     base_width: int = Field(default=64, ge=4)
     image_size_px: int = Field(default=512, ge=64, multiple_of=32)
     heatmap_size_px: int = Field(default=512, ge=32, multiple_of=32)
+    encoders: tuple[tuple[Task, ...], ...] = ONE_ENCODER_EACH
+    """Tasks of each encoder; an indicator is localised by the encoder whose list it leads, else by the first
+    that has it. The paper's choice is five encoders, each with its indicator and melanoma; Table 5 varies
+    it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        if any(set(tasks) <= {MELANOMA} or len(set(tasks)) != len(tasks) for tasks in self.encoders):
+            raise ValueError("every encoder needs at least one indicator, and each task once")
+        if len({frozenset(tasks) - {MELANOMA} for tasks in self.encoders}) != len(self.encoders):
+            raise ValueError("two encoders have the same indicators; remove one")
+        missing = [name for name in INDICATORS if not any(name in tasks for tasks in self.encoders)]
+        if missing:
+            raise ValueError(f"no encoder predicts {', '.join(missing)}; add an encoder with it")
+        return self
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The topology alone."""
+        return NetworkConfig(self.base_width, self.image_size_px, self.heatmap_size_px, self.encoders)
 
 
 class OptimizerConfig(Section):
@@ -91,6 +126,21 @@ class OptimizerConfig(Section):
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over a stage; cosine falls to 1 % of it."""
+
+
+class AdversarialConfig(Section):
+    """Virtual adversarial training, added to f_Res."""
+
+    batch: int = Field(default=16, ge=1)
+    """Images of Dataset B in an update."""
+    weight: float = Field(default=1.0, ge=0)
+    """Of the virtual adversarial loss beside the BCE."""
+    epsilon: float = Field(default=2.0, gt=0)
+    """L2 norm of the perturbation, in normalised pixels."""
+    xi: float = Field(default=1e-2, gt=0)
+    """Step of the finite difference that looks for its direction."""
+    power_iterations: int = Field(default=1, ge=1)
+    """Steps of the power iteration; Miyato et al. need one."""
 
 
 class StageConfig(Section):
@@ -109,16 +159,30 @@ class StageConfig(Section):
     """f_Seg updates in an iteration."""
     augment: bool = False
     """Rotate, flip and scale the images of f_Res; the paper does not."""
+    adversarial: AdversarialConfig | None = None
+    """Virtual adversarial loss in the f_Res update; none in Bio-U-Net."""
+    patience: int | None = Field(default=None, ge=1)
+    """Epochs without a better validation score after which the stage ends; None trains all epochs."""
     optimizer: OptimizerConfig = OptimizerConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "StageConfig":
+        if self.adversarial is not None and not self.classification_batch:
+            raise ValueError("the virtual adversarial loss is part of f_Res; set classification_batch")
+        return self
 
 
 class TrainConfig(Section):
     """A whole run: initial weights, the stages, Algorithm 1, fusion."""
 
+    row: str | None = None
+    """Row of the paper's tables that this run fills, a key of train/tables/rows.py; None for none."""
     seed: int = Field(ge=0)
     model: ModelConfig = ModelConfig()
     data: DataConfig
-    initial_weights: Literal["imagenet", "random"] = "imagenet"
+    initial_weights: str = "imagenet"
+    """`imagenet` (torchvision downloads them), `random`, or a file, relative to this one: torchvision's
+    ResNet-50 weights (.pth, .safetensors) for a machine without network, or a pretraining stage of a run."""
     contrastive_temperature: float = Field(default=0.5, gt=0)
     positive_weight_limit: float = Field(default=1.0, ge=1)
     """Positives of a task weigh negatives / positives, at most this; 1 weighs all labels alike."""
@@ -126,7 +190,7 @@ class TrainConfig(Section):
     """Stages that train one encoder over all tasks before it is copied to the five; no f_Seg."""
     indicator: StageConfig
     """Algorithm 1, once for each indicator."""
-    fusion_regularisation: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    fusion_regularisation: tuple[float, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1)
     """Candidates for C of the logistic regression; the best on validation images is taken."""
     notice: str | None = None
     """Sentence that the exported bundle shows once a run."""
@@ -143,20 +207,47 @@ class TrainConfig(Section):
 def load_config(path: Path) -> TrainConfig:
     """Read and validate a run's TOML file.
 
+    A file may begin with `extends = "other.toml"`, relative to itself: its tables are then merged into that
+    file's, key by key; lists are replaced.
+
     Raises:
-        InputError: If the file is missing, not TOML or does not fit; the message names the key.
+        InputError: If a file is missing, not TOML or does not fit; the message names the key.
     """
+    content = _read(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
         return TrainConfig.model_validate(content)
-    except FileNotFoundError as error:
-        raise InputError(f"no configuration at {path}; configs/ holds examples") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
         places = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise InputError(f"{path} does not describe a run: {places}") from error
 
 
-TASKS = (*INDICATORS, "melanoma")
-"""Order of the label columns."""
+def format_config(config: TrainConfig) -> str:
+    """A configuration as TOML, whole: defaults written out, nothing extended."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"no configuration at {path}; configs/ holds examples") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from error
+    if content.get("initial_weights", "random") not in ("imagenet", "random"):
+        content["initial_weights"] = str((path.parent / content["initial_weights"]).resolve())
+    if "extends" not in content:
+        return content
+    base = path.parent / content.pop("extends")
+    if base.resolve() == path.resolve():
+        raise InputError(f"{path} extends itself; name another file")
+    return _merge(_read(base), content)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merge(base[key], value)
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+        else value
+        for key, value in over.items()
+    }
+    return {**base, **both}

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from biounet_edge.indicators import INDICATORS
 from train.data.dataset import ImageSet, normalise
 from train.metrics import auc
 from train.network import BioUNet
@@ -20,7 +19,7 @@ BATCH = 32
 def extract_features(
     model: BioUNet, images: ImageSet, chosen: list[int], advance: Callable[[int], None] = lambda count: None
 ) -> NDArray[np.float32]:
-    """Feature vectors of the five encoders, shape (N, J, D), float32.
+    """Feature vectors of the encoders, shape (N, G, D), float32.
 
     Args:
         model: In evaluation mode.
@@ -31,10 +30,9 @@ def extract_features(
     parts = []
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
-        pixels = normalise(images.images(batch))
-        parts.append(
-            torch.stack([model.network(j).encoder(pixels).features for j in INDICATORS], dim=1).numpy()
-        )
+        pixels = normalise(images.images(batch).to(model.fusion_head.weight.device))
+        features = [network.encoder(pixels).features for network in model.all_networks()]
+        parts.append(torch.stack(features, dim=1).cpu().numpy())
         advance(len(batch))
     return np.concatenate(parts)
 
@@ -49,7 +47,7 @@ def fit_fusion(
 
     Args:
         model: Its fusion head is set.
-        training: Features (N, J, D) and melanoma labels (N), 0 or 1.
+        training: Features (N, G, D) and melanoma labels (N), 0 or 1.
         validation: The same of the validation side; chooses the regularisation.
         regularisation: Candidates for scikit-learn's C.
 
@@ -57,7 +55,7 @@ def fit_fusion(
         The chosen `fusion_c` and the validation `auc_melanoma` it reached.
     """
     features, labels = training
-    count, indicators, length = features.shape
+    count, encoders, length = features.shape
     scaler = StandardScaler().fit(features.reshape(count, -1))
     flat = scaler.transform(features.reshape(count, -1))
     flat_validation = scaler.transform(validation[0].reshape(len(validation[0]), -1))
@@ -69,8 +67,8 @@ def fit_fusion(
             best = (reached, c, regression)
     assert best is not None  # the configuration refuses an empty list of candidates
     reached, c, regression = best
-    weight = (regression.coef_[0] / scaler.scale_).reshape(indicators, length)  # (J, D)
-    offset = -(weight * scaler.mean_.reshape(indicators, length)).sum(1)  # (J)
+    weight = (regression.coef_[0] / scaler.scale_).reshape(encoders, length)  # (G, D)
+    offset = -(weight * scaler.mean_.reshape(encoders, length)).sum(1)  # (G)
     head = model.fusion_head
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))

@@ -1,12 +1,16 @@
-"""What a stage begins with: random weights, ImageNet's, or those of the stage before."""
+"""What a stage begins with: random weights, a ResNet-50's, or those of the stage before."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
 
+import safetensors
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
-from biounet_edge.errors import InputError
+from biounet_edge.errors import CheckpointError, InputError
 from train.config import TrainConfig
 from train.network import IndicatorNetwork
 
@@ -15,18 +19,18 @@ def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config
     """Give a network the weights that its stage begins with.
 
     Args:
-        network: Has random weights; gets those of `start`, or ImageNet's where the configuration wants them.
+        network: Has random weights; gets those of `start`, or the configured ResNet-50's.
         start: Network of the stage before, with at least the tasks of this one; None for the first stage.
         config: Of the run.
 
     Raises:
-        InputError: If ImageNet's weights do not fit this width, or cannot be downloaded.
+        InputError: If the weights do not fit this width, or cannot be downloaded.
+        CheckpointError: If a file of weights is missing, damaged or of another network.
     """
     if start is None:
-        if config.initial_weights == "imagenet":
-            weights = _imagenet_weights(config)
-            network.encoder.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")})
-            _begin_heatmap_path(network)
+        if config.initial_weights != "random":
+            _load_resnet50(network, config)
+            _begin_heatmap_paths(network)
         return
     network.encoder.load_state_dict(start.encoder.state_dict())
     network.projection_head.load_state_dict(start.projection_head.state_dict())
@@ -34,26 +38,66 @@ def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config
     with torch.no_grad():
         network.classification_head.weight.copy_(start.classification_head.weight[rows])
         network.classification_head.bias.copy_(start.classification_head.bias[rows])
-    _begin_heatmap_path(network)
+    _begin_heatmap_paths(network)
 
 
-def _imagenet_weights(config: TrainConfig) -> Mapping[str, Tensor]:
-    if config.model.base_width != 64:
-        raise InputError(
-            f"ImageNet weights are for base_width 64, the configuration has {config.model.base_width}; "
-            'set initial_weights = "random"'
-        )
+def _load_resnet50(network: IndicatorNetwork, config: TrainConfig) -> None:
+    if config.initial_weights == "imagenet":
+        if config.model.base_width != 64:
+            raise InputError(
+                f"ImageNet weights are for base_width 64, the configuration has {config.model.base_width}; "
+                'set initial_weights = "random"'
+            )
+        weights, origin = _download(), "torchvision's ImageNet weights"
+    else:
+        weights, origin = read_weights(Path(config.initial_weights)), config.initial_weights
+    own = {
+        name.removeprefix("encoder."): tensor
+        for name, tensor in weights.items()
+        if not name.startswith(("fc.", "classification_head.", "projection_head."))
+    }
+    try:
+        network.encoder.load_state_dict(own)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"expected ResNet-50 weights with torchvision's names, or a pretraining stage's, at base_width "
+            f"{config.model.base_width}; {origin} does not fit: {error}"
+        ) from error
+
+
+def _download() -> Mapping[str, Tensor]:
     try:
         weights: Mapping[str, Tensor] = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=False)
     except OSError as error:
         raise InputError(
-            f"torchvision could not download the ImageNet weights ({error}); "
-            'connect to the network once, or set initial_weights = "random"'
+            f"torchvision could not download the ImageNet weights ({error}); connect to the network once, "
+            f"or fetch {ResNet50_Weights.IMAGENET1K_V2.url} elsewhere and set initial_weights to the file"
         ) from error
     return weights
 
 
-def _begin_heatmap_path(network: IndicatorNetwork) -> None:
-    """Let the heatmap path's batch norm begin with the encoder's scales, its stem with random weights."""
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """Weights by name from a .safetensors file, or a .pth file of tensors alone.
+
+    Raises:
+        CheckpointError: If there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f'expected ResNet-50 weights at {path}, found none; set initial_weights to a file, "imagenet" '
+            'or "random"'
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (safetensors.SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{path} cannot be read as weights ({error}); fetch it again") from error
+    return weights
+
+
+def _begin_heatmap_paths(network: IndicatorNetwork) -> None:
+    """Let each heatmap path's batch norm begin with the encoder's scales, its stem with random weights."""
     own = {k: v for k, v in network.encoder.state_dict().items() if ".bn" in k or "downsample.1" in k}
-    network.heatmap_path.encoder.load_state_dict(own, strict=False)
+    for task in network.localised:
+        network.heatmap_path(task).encoder.load_state_dict(own, strict=False)

@@ -1,9 +1,12 @@
-"""Bio-U-Net: five encoders with their explanations, and the fusion head over them.
+"""Bio-U-Net: encoders with their explanations, and the fusion head over them.
 
     pixels ──> encoder ──> features ──> classification head ──> logits (indicator, melanoma)
-                  │            └──────> (five of them) fusion head ──> diagnosis
+                  │            └──────> (all of them) fusion head ──> diagnosis
                   └─ Grad-CAM of the indicator's logit ──> 12 heatmaps
     12 heatmaps ──> heatmap encoder (the encoder's own convolutions) ──> U-Net decoder ──> mask
+
+Bio-U-Net has one encoder for each indicator; the multi-task models of the paper's Table 5 have fewer, or
+other tasks, and are the same classes with other `encoders`.
 
 Source: the Bio-U-Net paper, sections 4.1 to 4.4; ResNet-50 from He et al. 2016, arXiv:1512.03385;
 U-Net from Ronneberger et al. 2015, arXiv:1505.04597.
@@ -29,6 +32,9 @@ HEATMAPS: Final = HEATMAPS_PER_STAGE * len(BOTTLENECKS)
 MELANOMA: Final = "melanoma"
 """Name of the diagnosis among the tasks of a classification head."""
 
+ONE_ENCODER_EACH: Final = tuple((indicator, MELANOMA) for indicator in INDICATORS)
+"""The tasks of Bio-U-Net's five encoders: each predicts its own indicator and melanoma."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -40,6 +46,19 @@ class NetworkConfig:
     """Height and width of the input."""
     heatmap_size_px: int = 512
     """Height and width at which the heatmaps enter the U-Net."""
+    encoders: tuple[tuple[str, ...], ...] = ONE_ENCODER_EACH
+    """Tasks of each encoder, in the order of its logits."""
+
+    def owner(self, indicator: str) -> int:
+        """Index of the encoder that localises an indicator: the one it leads, else the first that has it."""
+        leading = [i for i, tasks in enumerate(self.encoders) if tasks[0] == indicator]
+        having = [i for i, tasks in enumerate(self.encoders) if indicator in tasks]
+        return (leading or having)[0]
+
+    def localised(self, encoder: int) -> tuple[str, ...]:
+        """Indicators that an encoder localises, in the order of INDICATORS."""
+        named = [name for name in INDICATORS if any(name in tasks for tasks in self.encoders)]
+        return tuple(indicator for indicator in named if self.owner(indicator) == encoder)
 
     @property
     def features(self) -> int:
@@ -197,36 +216,67 @@ class HeatmapPath(nn.Module):
         return logits[:, 0]  # type: ignore[no-any-return]
 
 
+class Classifier(nn.Module):
+    """f_Res: an encoder and a linear layer over its features."""
+
+    def __init__(self, encoder: Encoder, classification_head: nn.Linear) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classification_head = classification_head
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits, shape (N, T), of normalised pixels (N, 3, H, W)."""
+        return self.classification_head(self.encoder(pixels).features)  # type: ignore[no-any-return]
+
+
+class Projection(nn.Module):
+    """f_CLR: an encoder and SimCLR's projection head."""
+
+    def __init__(self, encoder: Encoder, projection_head: ProjectionHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projection_head = projection_head
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Contrastive embeddings, shape (N, 128), of normalised pixels (N, 3, H, W)."""
+        return self.projection_head(self.encoder(pixels).features)  # type: ignore[no-any-return]
+
+
 class IndicatorNetwork(nn.Module):
     """One encoder with the subnetworks that train on it: f_CLR, f_Res and f_Seg share its convolutions."""
 
-    def __init__(self, config: NetworkConfig, tasks: tuple[str, ...]) -> None:
+    def __init__(
+        self, config: NetworkConfig, tasks: tuple[str, ...], localised: tuple[str, ...] | None = None
+    ) -> None:
         """Build the network.
 
         Args:
             config: Topology.
             tasks: Names of the logits in order; the paper's choice is one indicator and melanoma.
+            localised: Tasks that have a heatmap path of their own; None for the first alone.
         """
         super().__init__()
         self.config = config
         self.tasks = tasks
+        self.localised = tasks[:1] if localised is None else localised
         self.encoder = Encoder(3, config.base_width)
         self.classification_head = nn.Linear(config.features, len(tasks))
         self.projection_head = ProjectionHead(config.features)
-        self.heatmap_path = HeatmapPath(config)
-        share_convolutions(self.encoder, self.heatmap_path.encoder)
+        self.heatmap_paths = nn.ModuleDict({task: HeatmapPath(config) for task in self.localised})
+        for task in self.localised:
+            share_convolutions(self.encoder, self.heatmap_path(task).encoder)
 
-    def project(self, pixels: Tensor) -> Tensor:
-        """f_CLR: contrastive embedding, shape (N, 128), of normalised pixels (N, 3, H, W)."""
-        return self.projection_head(self.encoder(pixels).features)  # type: ignore[no-any-return]
+    def heatmap_path(self, task: str) -> HeatmapPath:
+        """f_Seg of one task."""
+        return self.heatmap_paths[task]  # type: ignore[return-value]
 
     def classify(self, pixels: Tensor) -> Tensor:
-        """f_Res: logits, shape (N, tasks), of normalised pixels (N, 3, H, W)."""
+        """f_Res: logits, shape (N, T), of normalised pixels (N, 3, H, W)."""
         return self.classification_head(self.encoder(pixels).features)  # type: ignore[no-any-return]
 
-    def segment(self, heatmaps: Tensor) -> Tensor:
-        """f_Seg: mask logits, shape (N, H, W), of 12 heatmaps (N, 12, Hs, Ws) in [0, 1]."""
-        return self.heatmap_path(heatmaps)  # type: ignore[no-any-return]
+    def segment(self, heatmaps: Tensor, task: str) -> Tensor:
+        """f_Seg: mask logits, shape (N, H, W), of a task's 12 heatmaps (N, 12, Hs, Ws) in [0, 1]."""
+        return self.heatmap_path(task)(heatmaps)  # type: ignore[no-any-return]
 
 
 class FusionHead(nn.Module):
@@ -236,10 +286,10 @@ class FusionHead(nn.Module):
     so that each contribution is measured against the average training image.
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, encoders: int = len(INDICATORS)) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(len(INDICATORS), features))
-        self.offset = nn.Parameter(torch.zeros(len(INDICATORS)))
+        self.weight = nn.Parameter(torch.zeros(encoders, features))
+        self.offset = nn.Parameter(torch.zeros(encoders))
         self.bias = nn.Parameter(torch.zeros(()))
         self.temperature = nn.Parameter(torch.ones(()))
 
@@ -259,16 +309,28 @@ class FusionHead(nn.Module):
 
 
 class BioUNet(nn.Module):
-    """Five indicator networks, in the order of INDICATORS, and the fusion head."""
+    """The indicator networks and the fusion head over their encoders."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.networks = nn.ModuleDict(
-            {name: IndicatorNetwork(config, (name, MELANOMA)) for name in INDICATORS}
+            {
+                encoder_name(tasks): IndicatorNetwork(config, tasks, config.localised(index))
+                for index, tasks in enumerate(config.encoders)
+            }
         )
-        self.fusion_head = FusionHead(config.features)
+        self.fusion_head = FusionHead(config.features, len(config.encoders))
 
     def network(self, indicator: str) -> IndicatorNetwork:
-        """The network of one indicator."""
-        return self.networks[indicator]  # type: ignore[return-value]
+        """The network that localises an indicator."""
+        return self.networks[encoder_name(self.config.encoders[self.config.owner(indicator)])]  # type: ignore[return-value]
+
+    def all_networks(self) -> list[IndicatorNetwork]:
+        """In the order of the encoders."""
+        return list(self.networks.values())  # type: ignore[arg-type]
+
+
+def encoder_name(tasks: tuple[str, ...]) -> str:
+    """Name of an encoder in checkpoints and stages: its indicator, or all its indicators."""
+    return "+".join(task for task in tasks if task != MELANOMA)

@@ -1,15 +1,27 @@
-"""What the stages of one training run share."""
+"""What the stages of one training run share, and what the run folder says about where it ran."""
 
 import json
-from dataclasses import dataclass, field
+import platform
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
+from train.checkpoint import write_text
 from train.config import TrainConfig
 from train.data.batches import Batches
 from train.data.dataset import ImageSet
 from train.data.splits import Split
+from train.engine import Engine
 from train.network import NetworkConfig
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Reporter(Protocol):
@@ -25,6 +37,19 @@ class Reporter(Protocol):
         """A line worth keeping."""
 
 
+class Silence:
+    """A reporter that tells nothing; that of all processes but the first."""
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        """Nothing."""
+
+    def advance(self, count: int = 1) -> None:
+        """Nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+
 @dataclass
 class Run:
     """What the stages of one run share."""
@@ -35,6 +60,7 @@ class Run:
     training: ImageSet
     validation: ImageSet
     batches: Batches
+    engine: Engine
     report: Reporter
     epochs: dict[str, int] = field(default_factory=dict)
     """Epochs that each stage has trained."""
@@ -42,15 +68,68 @@ class Run:
     @property
     def network_config(self) -> NetworkConfig:
         """Topology of every network of the run."""
-        model = self.config.model
-        return NetworkConfig(model.base_width, model.image_size_px, model.heatmap_size_px)
+        return self.config.model.network
 
     @property
     def validating_sources(self) -> frozenset[str]:
         """Sources whose validation images count."""
         return frozenset(source.name for source in self.config.data.annotated if source.validates)
 
-    def log(self, **values: object) -> None:
-        """Append a line to metrics.jsonl."""
+    @cached_property
+    def _board(self) -> "SummaryWriter":
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.folder / "tensorboard"))
+
+    def log(self, stage: str, **values: Any) -> None:
+        """Append a line to metrics.jsonl, and its figures of an epoch to TensorBoard."""
+        if not self.engine.is_first:
+            return
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps({"stage": stage, **values}) + "\n")
+        if "epoch" in values:
+            losses = {f"loss_{name}": value for name, value in values.get("losses", {}).items()}
+            for name, value in {**values, **losses}.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(f"{stage}/{name}", value, values["epoch"])
+            self._board.flush()
+
+    def close(self) -> None:
+        """Close what the run has open."""
+        if "_board" in self.__dict__:
+            self._board.close()
+
+
+def describe_environment(config: TrainConfig, engine: Engine) -> dict[str, Any]:
+    """Everything outside the configuration that a run depends on."""
+    device = engine.device
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": config.seed,
+        "machine": asdict(engine.machine),
+        "processes": engine.share.world,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "git_revision": git_revision(),
+        "packages": {
+            distribution.metadata["Name"]: distribution.version for distribution in metadata.distributions()
+        },
+    }
+
+
+def record_start(folder: Path, environment: dict[str, Any]) -> None:
+    """Append a start to run.json; a resumed run has several."""
+    path = folder / "run.json"
+    starts = json.loads(path.read_text(encoding="utf-8"))["starts"] if path.is_file() else []
+    write_text(path, json.dumps({"starts": [*starts, environment]}, indent=1, sort_keys=True) + "\n")
+
+
+def git_revision() -> str | None:
+    """Commit of this code, with `-dirty` where files differ from it; None outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

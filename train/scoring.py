@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,8 @@ from train.config import TASKS, TrainConfig
 from train.data.dataset import labels_of
 from train.data.records import Record, read_mask, read_source
 from train.data.splits import Side, split_records
+from train.evaluation.bootstrap import RESAMPLES, percentile_interval
 from train.metrics import auc, continuous_dice
-
-RESAMPLES = 2000
-"""Bootstrap resamples of an interval."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,23 @@ def held_out(config: TrainConfig, data_root: Path, side: Side, source: str) -> l
     names = [entry.name for entry, _ in sources]
     if source not in names:
         raise InputError(f"the configuration has no source {source!r}; it has {', '.join(names)}")
-    chosen = [record for record in split_records(sources, config.seed)[side] if record.source == source]
+    split = split_records(sources, config.data.split_seed)
+    chosen = [record for record in split[side] if record.source == source]
     if not chosen:
         raise InputError(f"no image of {source} stands on side {side}; choose another source or side")
     return chosen
 
 
-def score_predictions(folder: Path, records: Sequence[Record], seed: int = 0) -> Iterator[Figure]:
+def score_predictions(
+    folder: Path, records: Sequence[Record], seed: int = 0, resamples: int = RESAMPLES
+) -> Iterator[Figure]:
     """Judge the predictions of some images.
 
     Args:
         folder: What `biounet-edge predict --output` wrote; with `--save probabilities` masks are judged.
         records: The images with their labels; each must have been predicted.
         seed: Of the bootstrap.
+        resamples: Of the bootstrap.
 
     Yields:
         `auc_<task>` where both classes are there, and `cdc_<indicator>` over filled masks.
@@ -76,15 +78,16 @@ def score_predictions(folder: Path, records: Sequence[Record], seed: int = 0) ->
             "predict them, each under its own name"
         )
     labels = np.array([labels_of(record) for record in records])  # (N, T)
+    draws = (seed, resamples)
     for column, task in enumerate(TASKS):
         name = "melanoma_probability" if task == "melanoma" else f"{task}_probability"
         scores = np.array([float(rows[record.image_id][name]) for record in records])
         if not math.isnan(auc(labels[:, column], scores)):
-            yield _auc_figure(task, labels[:, column], scores, seed)
+            yield _auc_figure(task, labels[:, column], scores, draws)
     for indicator in INDICATORS:
         filled = [r for r in records if r.presence.get(indicator) and indicator in r.masks]
         if filled:
-            yield _dice_figure(indicator, filled, folder, seed)
+            yield _dice_figure(indicator, filled, folder, draws)
 
 
 def _read_predictions(folder: Path) -> dict[str, dict[str, str]]:
@@ -97,21 +100,23 @@ def _read_predictions(folder: Path) -> dict[str, dict[str, str]]:
         return {Path(row["image"]).stem: row for row in csv.DictReader(file) if row["status"] == "ok"}
 
 
-def _auc_figure(task: str, labels: NDArray[np.float64], scores: NDArray[np.float64], seed: int) -> Figure:
+def _auc_figure(
+    task: str, labels: NDArray[np.float64], scores: NDArray[np.float64], draws: tuple[int, int]
+) -> Figure:
     known = ~np.isnan(labels)
     labels, scores = labels[known], scores[known]
-    low, high = _interval(lambda drawn: auc(labels[drawn], scores[drawn]), len(labels), seed)
+    low, high = percentile_interval(lambda drawn: auc(labels[drawn], scores[drawn]), len(labels), *draws)
     return Figure(f"auc_{task}", auc(labels, scores), low, high, 0.5, len(labels), int(labels.sum()))
 
 
-def _dice_figure(indicator: str, records: Sequence[Record], folder: Path, seed: int) -> Figure:
+def _dice_figure(indicator: str, records: Sequence[Record], folder: Path, draws: tuple[int, int]) -> Figure:
     dice, everywhere = [], []
     for record in records:
         truth = read_mask(record.masks[indicator])
         dice.append(continuous_dice(truth, _read_probability(folder, record.image_id, indicator)))
         everywhere.append(continuous_dice(truth, np.ones(truth.shape)))
     values = np.array(dice)
-    low, high = _interval(lambda drawn: float(values[drawn].mean()), len(values), seed)
+    low, high = percentile_interval(lambda drawn: float(values[drawn].mean()), len(values), *draws)
     chance = float(np.mean(everywhere))
     return Figure(f"cdc_{indicator}", float(values.mean()), low, high, chance, len(values), len(values))
 
@@ -124,14 +129,6 @@ def _read_probability(folder: Path, image_id: str, indicator: str) -> NDArray[np
     if pixels is None:
         raise DatasetError(f"{path} cannot be decoded; predict again")
     return pixels / 255
-
-
-def _interval(statistic: Callable[[NDArray[np.intp]], float], count: int, seed: int) -> tuple[float, float]:
-    """Percentile bootstrap over images; resamples of one class alone are left out."""
-    rng = np.random.default_rng(seed)
-    drawn = [statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def format_table(figures: Sequence[Figure]) -> str:

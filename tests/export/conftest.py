@@ -39,7 +39,7 @@ def settle(model: BioUNet) -> None:
         for indicator in INDICATORS:
             for _ in range(20):
                 model.network(indicator).classify(pixels)
-                model.network(indicator).segment(heatmaps)
+                model.network(indicator).segment(heatmaps, indicator)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def test_full_graph_computes_what_pytorch_in_float32_computes(
         features.append(explanation.features)
         probability = torch.sigmoid(explanation.logits[:, 0])
         heatmap = divide_by_maximum(explanation.raw_heatmaps[-1])
-        mask = torch.sigmoid(network.segment(stack_heatmaps(explanation.raw_heatmaps, 96)))
+        mask = torch.sigmoid(network.segment(stack_heatmaps(explanation.raw_heatmaps, 96), name))
         np.testing.assert_allclose(actual["indicator_probability"][:, index], probability, atol=1e-5)
         np.testing.assert_allclose(actual["heatmap"][:, index], heatmap, atol=TOLERANCE)
         np.testing.assert_allclose(actual["mask_probability"][:, index], mask, atol=TOLERANCE)

@@ -106,7 +106,7 @@ def full_width(tmp_path_factory: pytest.TempPathFactory) -> FullWidth:
     pixels, _ = draw(3, SIZE_PX, seed=STEPS + 1)
     explanation = explain(network.encoder, network.classification_head, pixels, 0)
     heatmaps = stack_heatmaps(explanation.raw_heatmaps, SIZE_PX)
-    settle(network.heatmap_path, heatmaps)
+    settle(network.heatmap_path("indicator"), heatmaps)
 
     folder = tmp_path_factory.mktemp("full_width")
     encoder = write_encoder(EncoderModule(network), network.config)
@@ -151,7 +151,7 @@ def test_probabilities_and_masks_are_those_of_pytorch(full_width: FullWidth, bat
     decoded = run_graph(full_width.folder / "decoder.onnx", heatmaps=encoded["heatmaps"])
     with torch.no_grad():
         stack = torch.from_numpy(full_width.heatmaps[:batch])
-        mask = torch.sigmoid(full_width.network.segment(stack)).numpy()
+        mask = torch.sigmoid(full_width.network.segment(stack, "indicator")).numpy()
     # The mask is computed from twelve heatmaps that may each be off by 1e-3.
     assert mask.std() > 0.01
     assert np.abs(decoded["mask_probability"] - mask).max() <= 1e-3

@@ -1,5 +1,6 @@
 import csv
 import math
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from biounet_edge.errors import DatasetError
+from biounet_edge.errors import DatasetError, InputError
 from biounet_edge.image import decode, resize_to_input
 from train.config import TASKS, DataSource, TableColumns, TrainConfig
-from train.data.batches import Batches
+from train.data.batches import Batches, Material, Plan, Share
 from train.data.dataset import MEAN, STD, ImageSet, labels_of, normalise
 from train.data.records import Record, read_source
 from train.data.splits import check_split, split_records, write_split
@@ -181,31 +182,76 @@ def test_damaged_image_is_named(tmp_path: Path) -> None:
         ImageSet([Record("x", tmp_path / "x.jpg", "a")], 32, cache=False).image(0)
 
 
-def test_half_of_a_segmentation_batch_has_the_indicator(config: TrainConfig, data_root: Path) -> None:
-    images = ImageSet(read_source(config.data.annotated[0], data_root), 64, cache=True)
-    torch.manual_seed(0)
-    pixels, truth = Batches(config, images, images).segmentation(8, "streaks")
-    assert pixels.shape == (8, 3, 64, 64)
-    assert (truth.flatten(1).amax(1)[:4] == 1).all()
+@pytest.fixture(scope="module")
+def rendered(data_root: Path) -> ImageSet:
+    from tests.train.conftest import CONFIG
+
+    config = TrainConfig.model_validate(tomllib.loads(CONFIG))
+    return ImageSet(read_source(config.data.annotated[0], data_root), 64, cache=True)
 
 
-def test_classification_draws_only_labelled_images(config: TrainConfig, data_root: Path) -> None:
-    labelled = read_source(config.data.annotated[0], data_root)
-    unlabelled = [Record(r.image_id, r.image, r.source) for r in labelled[:50]]
-    batches = Batches(
-        config, ImageSet([*unlabelled, *labelled[50:]], 64, cache=True), ImageSet([], 64, cache=True)
+def material(config: TrainConfig, images: ImageSet, share: Share, iteration: int = 0) -> Material:
+    plan = Plan("streaks", config.indicator, ("streaks", "melanoma"), ("streaks",))
+    (one,) = Batches(config, images, images, share).load(plan, iteration, iteration + 1)
+    return one
+
+
+def test_half_of_a_segmentation_batch_has_the_indicator(config: TrainConfig, rendered: ImageSet) -> None:
+    drawn = Batches(config, rendered, rendered, Share()).draw_segmentation(8, "streaks", torch.Generator())
+    assert rendered.masks(drawn[::2], "streaks").flatten(1).amax(1).all()
+
+
+def test_cached_masks_are_those_of_the_files(config: TrainConfig, rendered: ImageSet) -> None:
+    uncached = ImageSet(rendered.records, 64, cache=False)
+    chosen = rendered.with_filled_mask("streaks")[:4]
+    for _ in range(2):
+        torch.testing.assert_close(rendered.masks(chosen, "streaks"), uncached.masks(chosen, "streaks"))
+
+
+def test_classification_draws_only_labelled_images(config: TrainConfig, rendered: ImageSet) -> None:
+    unlabelled = [Record(r.image_id, r.image, r.source) for r in rendered.records[:50]]
+    images = ImageSet([*unlabelled, *rendered.records[50:]], 64, cache=False)
+    drawn = Batches(config, images, images, Share()).draw_classification(
+        32, ("streaks", "melanoma"), torch.Generator()
     )
-    stage = config.indicator.model_copy(update={"classification_batch": 32})
-    _, labels = batches.classification(stage, ("streaks", "melanoma"))
-    assert not labels.isnan().any()
+    assert drawn.min() >= 50
 
 
-def test_contrastive_views_differ(config: TrainConfig, data_root: Path) -> None:
-    images = ImageSet(read_source(config.data.annotated[0], data_root), 64, cache=True)
-    torch.manual_seed(0)
-    first, second = Batches(config, images, images).contrastive(3)
-    assert first.shape == second.shape == (3, 3, 64, 64)
-    assert not torch.allclose(first, second)
+def test_an_iteration_draws_the_same_every_time_and_another_one_differently(
+    config: TrainConfig, rendered: ImageSet
+) -> None:
+    first, again, other = (material(config, rendered, Share(), iteration) for iteration in (3, 3, 4))
+    assert torch.equal(first.contrastive, again.contrastive)
+    assert torch.equal(first.segmentation[0][2], again.segmentation[0][2])
+    assert not torch.equal(first.contrastive, other.contrastive)
+
+
+def test_shares_of_two_processes_make_up_the_batch_of_one(config: TrainConfig, rendered: ImageSet) -> None:
+    whole = material(config, rendered, Share())
+    parts = [material(config, rendered, Share(rank, 2)) for rank in (0, 1)]
+    assert torch.equal(torch.cat([part.contrastive for part in parts]), whole.contrastive)
+    assert torch.equal(torch.cat([part.classification for part in parts]), whole.classification)
+    assert torch.equal(parts[1].labels, whole.labels)
+    assert torch.equal(torch.cat([part.segmentation[0][1] for part in parts]), whole.segmentation[0][1])
+
+
+def test_views_of_two_processes_are_those_of_one(config: TrainConfig, rendered: ImageSet) -> None:
+    plan = Plan("streaks", config.indicator, ("streaks",), ())
+    images = rendered.images([0, 1, 2, 3])
+    whole = Batches(config, rendered, rendered, Share()).views(images, plan, 0)
+    second = Batches(config, rendered, rendered, Share(1, 2)).views(images[2:], plan, 0)
+    torch.testing.assert_close(second, whole[[2, 3, 6, 7]])
+    assert not torch.allclose(whole[:4], whole[4:])
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"classification_batch is 9, which 2 processes cannot share evenly"):
+        Share(0, 2).of(9, "classification_batch")
+
+
+def test_f_seg_goes_round_the_indicators_of_a_multi_task_encoder(config: TrainConfig) -> None:
+    plan = Plan("x", config.indicator, ("streaks", "globules"), ("streaks", "globules"))
+    assert [plan.indicator(i) for i in range(3)] == ["streaks", "globules", "streaks"]
 
 
 def test_positives_of_rare_tasks_weigh_more_within_the_limit(config: TrainConfig) -> None:
@@ -213,6 +259,6 @@ def test_positives_of_rare_tasks_weigh_more_within_the_limit(config: TrainConfig
     common = [Record(f"c{i}", Path("x"), "rendered", melanoma=i % 4 == 0) for i in range(40)]
     images = ImageSet([*rare, *common], 64, cache=False)
     limited = config.model_copy(update={"positive_weight_limit": 8.0})
-    weights = Batches(limited, images, images).positive_weight(("streaks", "melanoma"))
+    weights = Batches(limited, images, images, Share()).positive_weight(("streaks", "melanoma"))
     assert weights.tolist() == [8.0, 3.0]
     assert TASKS[-1] == "melanoma"

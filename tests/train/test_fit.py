@@ -12,18 +12,14 @@ from safetensors.torch import load_file
 
 from biounet_edge.errors import CheckpointError, DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
-from train.checkpoint import load_model
+from train.checkpoint import load_model, load_tensors
 from train.config import TrainConfig, load_config
 from train.data.dataset import ImageSet, normalise
+from train.engine import Machine
 from train.fit import fit
+from train.run import Silence
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-class Silence:
-    def begin(self, what: str, total: int, done: int = 0) -> None: ...
-    def advance(self, count: int = 1) -> None: ...
-    def message(self, text: str) -> None: ...
 
 
 class Interruption(Silence):
@@ -33,7 +29,7 @@ class Interruption(Silence):
         self.epochs = epochs
 
     def message(self, text: str) -> None:
-        self.epochs -= 1
+        self.epochs -= " epoch " in text
         if self.epochs == 0:
             raise KeyboardInterrupt
 
@@ -76,8 +72,8 @@ def test_metrics_hold_every_epoch(finished: Path) -> None:
 def test_checkpoint_stores_shared_convolutions_once(finished: Path) -> None:
     names = set(load_file(finished / "model.safetensors"))
     assert "networks.streaks.encoder.layer1.0.conv1.weight" in names
-    assert "networks.streaks.heatmap_path.encoder.layer1.0.conv1.weight" not in names
-    assert "networks.streaks.heatmap_path.encoder.layer1.0.bn1.weight" in names
+    assert "networks.streaks.heatmap_paths.streaks.encoder.layer1.0.conv1.weight" not in names
+    assert "networks.streaks.heatmap_paths.streaks.encoder.layer1.0.bn1.weight" in names
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
@@ -90,6 +86,140 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     resumed, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+class Halt(Silence):
+    """Stops a run after its n-th iteration."""
+
+    def __init__(self, iterations: int) -> None:
+        self.left = iterations
+        self.training = False
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        self.training = what not in ("read images", "fusion")
+
+    def advance(self, count: int = 1) -> None:
+        self.left -= count * self.training
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("iterations", [4, 5])
+def test_a_run_stopped_within_an_epoch_ends_like_an_uninterrupted_one(
+    iterations: int, finished: Path, config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    often = Machine(checkpoint_minutes=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, config_path, data_root, tmp_path / "run", Halt(iterations), often)
+    _, position = load_tensors(tmp_path / "run" / "last.safetensors")
+    # Two iterations of pretraining; the checkpoint of the iteration that was stopped was not written.
+    assert position["stage"] == ("pigment_network" if iterations > 3 else "pretrain-1")
+    assert position["iteration"] == iterations - 3
+    fit(config, config_path, data_root, tmp_path / "run", Silence(), often)
+    resumed, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+    assert (
+        load_tensors(finished / "last.safetensors")[1]
+        == load_tensors(tmp_path / "run" / "last.safetensors")[1]
+    )
+
+
+def test_worker_processes_change_nothing(
+    finished: Path, config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    fit(config, config_path, data_root, tmp_path / "run", Silence(), Machine(workers=1))
+    other, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
+    assert all(torch.equal(other[name], expected[name]) for name in expected)
+
+
+def test_patience_ends_a_stage_early(config_path: Path, data_root: Path, tmp_path: Path) -> None:
+    text = config_path.read_text().replace(
+        "[indicator]\nepochs = 2", "[indicator]\npatience = 1\nepochs = 30"
+    )
+    config_path.write_text(text)
+    fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())
+    _, info = load_model(tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    for indicator in INDICATORS:
+        scores = [line["score"] for line in lines if line["stage"] == indicator]
+        assert len(scores) == info.epochs[indicator] < 30
+        # The last epoch is the only one that brought nothing better.
+        assert max(scores[:-1]) >= scores[-1]
+        assert scores[:-1] == sorted(set(scores[:-1]))
+
+
+SIX_TASKS = """
+encoders = [["pigment_network", "negative_network", "streaks", "milia_like_cyst", "globules", "melanoma"]]
+"""
+
+
+def test_one_encoder_for_all_tasks_trains_and_loads(
+    config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    text = config_path.read_text().replace("heatmap_size_px = 32\n", "heatmap_size_px = 32" + SIX_TASKS)
+    config_path.write_text(text.replace("iterations = 2", "iterations = 5"))
+    fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())
+    model, info = load_model(tmp_path / "run")
+    assert [network.localised for network in model.all_networks()] == [INDICATORS]
+    assert list(info.epochs) == ["pretrain-1", "+".join(INDICATORS)]
+    stems = [model.network("streaks").heatmap_path(name).encoder.conv1.weight for name in INDICATORS]
+    assert not torch.equal(stems[0], stems[1])
+
+
+def test_virtual_adversarial_training_runs_without_f_clr_and_f_seg(
+    config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    head, _ = config_path.read_text().split("[[pretrain]]")
+    stage = (
+        "epochs = 1\niterations = 2\ncontrastive_batch = 0\nclassification_batch = 4\nsegmentation_batch = 0"
+    )
+    config_path.write_text(f"{head}\n[indicator]\n{stage}\nadversarial = {{ batch = 2 }}\n")
+    fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert set(lines[0]["losses"]) == {"classification"}
+    assert not load_model(tmp_path / "run")[1].segmentation
+
+
+def test_bfloat16_is_refused_for_virtual_adversarial_training(
+    config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    config_path.write_text(config_path.read_text() + "adversarial = { batch = 2 }\n")
+    with pytest.raises(InputError, match="moves pixels by less than bfloat16 can tell apart"):
+        fit(
+            load_config(config_path),
+            config_path,
+            data_root,
+            tmp_path / "run",
+            Silence(),
+            Machine(precision="bfloat16"),
+        )
+
+
+def test_the_plan_comes_first_and_alone_where_asked(
+    config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+
+    class Listener(Silence):
+        def message(self, text: str) -> None:
+            lines.append(text)
+
+    assert fit(config, config_path, data_root, tmp_path / "run", Listener(), plan_only=True) is None
+    assert not (tmp_path / "run").exists()
+    text = "\n".join(lines)
+    assert "Dataset A: 42 training and 18 validation images, 0 held out" in text
+    assert "5 x 2 epochs of 2 iterations (f_CLR 4, f_Res 4, f_Seg 2)" in text
+    assert "18 of 60 images are validation or test images of Dataset A, they are left out" in text
+    assert lines[-1].startswith("estimated time: 0:00:")
+
+
+def test_the_run_folder_says_where_it_ran(finished: Path) -> None:
+    (start,) = json.loads((finished / "run.json").read_text())["starts"]
+    assert start["seed"] == 3
+    assert torch.__version__.startswith(start["packages"]["torch"])
+    assert start["machine"]["precision"] == "float32"
+    assert len(start["git_revision"]) >= 40
+    assert list((finished / "tensorboard").iterdir())
 
 
 @pytest.mark.slow
@@ -136,11 +266,9 @@ def test_a_killed_process_is_continued(
     assert before < 7
 
 
-def test_another_configuration_in_the_folder_is_refused(
-    finished: Path, config_path: Path, data_root: Path
-) -> None:
+def test_another_seed_in_the_folder_is_refused(finished: Path, config_path: Path, data_root: Path) -> None:
     config_path.write_text(config_path.read_text().replace("seed = 3", "seed = 4"))
-    with pytest.raises(InputError, match="holds a run of another configuration"):
+    with pytest.raises(InputError, match="holds a run of another configuration or seed"):
         fit(load_config(config_path), config_path, data_root, finished, Silence())
 
 

@@ -1,11 +1,13 @@
+from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
 import torchvision
 
-from biounet_edge.errors import InputError
-from train.config import TASKS, TrainConfig
+from biounet_edge.errors import CheckpointError, InputError
+from train.checkpoint import save_tensors
+from train.config import TASKS, TrainConfig, load_config
 from train.initial_weights import initialise
 from train.network import IndicatorNetwork, NetworkConfig
 
@@ -20,7 +22,9 @@ def test_a_stage_takes_over_encoder_heads_and_scales(config: TrainConfig) -> Non
     assert torch.equal(network.encoder.conv1.weight, start.encoder.conv1.weight)
     assert torch.equal(network.classification_head.weight[0], start.classification_head.weight[2])
     assert torch.equal(network.classification_head.weight[1], start.classification_head.weight[5])
-    assert torch.equal(network.heatmap_path.encoder.layer2[1].bn2.weight, start.encoder.layer2[1].bn2.weight)
+    assert torch.equal(
+        network.heatmap_path("streaks").encoder.layer2[1].bn2.weight, start.encoder.layer2[1].bn2.weight
+    )
 
 
 def test_imagenet_weights_of_another_width_are_refused(config: TrainConfig) -> None:
@@ -45,7 +49,7 @@ def test_imagenet_weights_reach_the_encoder(full_width: TrainConfig, monkeypatch
     initialise(network, None, full_width)
     assert torch.equal(network.encoder.layer4[2].conv3.weight, published["layer4.2.conv3.weight"])
     assert torch.equal(
-        network.heatmap_path.encoder.layer4[2].conv3.weight, published["layer4.2.conv3.weight"]
+        network.heatmap_path(TASKS[0]).encoder.layer4[2].conv3.weight, published["layer4.2.conv3.weight"]
     )
 
 
@@ -56,3 +60,50 @@ def test_no_network_says_what_to_do(full_width: TrainConfig, monkeypatch: pytest
     monkeypatch.setattr("torchvision.models.ResNet50_Weights.get_state_dict", fail)
     with pytest.raises(InputError, match=r"could not download the ImageNet weights .*no route.*connect"):
         initialise(IndicatorNetwork(NetworkConfig(64, 64, 64), TASKS), None, full_width)
+
+
+@pytest.fixture
+def from_file(config: TrainConfig, tmp_path: Path) -> TrainConfig:
+    return config.model_copy(update={"initial_weights": str(tmp_path / "resnet50.pth")})
+
+
+def test_a_file_of_weights_reaches_the_encoder(from_file: TrainConfig) -> None:
+    weights = IndicatorNetwork(SMALL, TASKS).encoder.state_dict()
+    torch.save({**weights, "fc.weight": torch.zeros(10, 128)}, from_file.initial_weights)
+    network = IndicatorNetwork(SMALL, TASKS)
+    initialise(network, None, from_file)
+    assert torch.equal(network.encoder.layer1[0].conv1.weight, weights["layer1.0.conv1.weight"])
+
+
+def test_a_missing_file_of_weights_is_an_error(from_file: TrainConfig) -> None:
+    with pytest.raises(CheckpointError, match=r"expected ResNet-50 weights at .*resnet50\.pth, found none"):
+        initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
+
+
+def test_a_damaged_file_of_weights_is_an_error(from_file: TrainConfig) -> None:
+    Path(from_file.initial_weights).write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
+
+
+def test_weights_of_another_network_are_refused(from_file: TrainConfig) -> None:
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, from_file.initial_weights)
+    with pytest.raises(
+        CheckpointError, match=r"expected ResNet-50 weights .* at base_width 4; .*resnet50\.pth does not fit"
+    ):
+        initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
+
+
+def test_a_file_of_weights_is_relative_to_the_configuration(config_path: Path) -> None:
+    text = config_path.read_text().replace('"random"', '"weights/resnet50.pth"')
+    config_path.write_text(text)
+    assert load_config(config_path).initial_weights == str(config_path.parent / "weights/resnet50.pth")
+
+
+def test_a_pretraining_stage_reaches_the_encoder(from_file: TrainConfig, tmp_path: Path) -> None:
+    trained = IndicatorNetwork(SMALL, TASKS, ())
+    stage = tmp_path / "pretrain-1.safetensors"
+    save_tensors(stage, dict(trained.state_dict()))
+    network = IndicatorNetwork(SMALL, ("streaks", "melanoma"))
+    initialise(network, None, from_file.model_copy(update={"initial_weights": str(stage)}))
+    assert torch.equal(network.encoder.conv1.weight, trained.encoder.conv1.weight)

@@ -37,6 +37,14 @@ def test_nt_xent_of_orthogonal_pairs_is_known() -> None:
     assert float(nt_xent(views, views, 0.5)) == pytest.approx(-math.log(math.e**2 / (math.e**2 + 2)))
 
 
+def test_nt_xent_does_not_depend_on_lengths() -> None:
+    rng = np.random.default_rng(6)
+    first, second = (torch.from_numpy(values) for values in rng.normal(size=(2, 5, 8)))
+    lengths = torch.from_numpy(rng.uniform(0.1, 10, size=(5, 1)))
+    expected = float(nt_xent(first, second, 0.5))
+    assert float(nt_xent(first * lengths, second, 0.5)) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(1, 8), (3, 4, 8)])
 def test_nt_xent_without_negatives_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected two embeddings of one shape \(N, C\) with N >= 2"):
@@ -68,6 +76,11 @@ def test_soft_dice_of_half_a_mask_is_known() -> None:
     assert float(soft_dice(torch.tensor([[[1.0, 0.0]]]), truth, 0.0)) == pytest.approx(1 - 2 / 3)
 
 
+def test_soft_dice_of_a_perfect_mask_is_zero() -> None:
+    truth = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    assert float(soft_dice(truth, truth)) == 0
+
+
 def test_soft_dice_teaches_an_empty_mask_to_stay_empty() -> None:
     probability = torch.full((1, 4, 4), 0.5, requires_grad=True)
     soft_dice(probability, torch.zeros(1, 4, 4)).backward()
@@ -78,6 +91,35 @@ def test_soft_dice_teaches_an_empty_mask_to_stay_empty() -> None:
 def test_soft_dice_of_different_shapes_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a truth of shape"):
         soft_dice(torch.zeros(1, 4, 4), torch.zeros(1, 4, 5))
+
+
+def slow_masked_bce(logits: np.ndarray, labels: np.ndarray, positive_weight: np.ndarray) -> float:
+    losses = []
+    for i in range(logits.shape[0]):
+        for task in range(logits.shape[1]):
+            if math.isnan(labels[i, task]):
+                continue
+            probability = 1 / (1 + math.exp(-logits[i, task]))
+            positive = -positive_weight[task] * math.log(probability)
+            losses.append(positive if labels[i, task] == 1 else -math.log(1 - probability))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 8.0, 2.5]])
+def test_masked_bce_equals_the_slow_loop(weights: list[float] | None) -> None:
+    rng = np.random.default_rng(9)
+    logits = 3 * rng.normal(size=(8, 3))
+    labels = rng.choice([0.0, 1.0, math.nan], size=(8, 3))
+    fast = masked_bce(
+        torch.from_numpy(logits), torch.from_numpy(labels), torch.tensor(weights) if weights else None
+    )
+    assert float(fast) == pytest.approx(slow_masked_bce(logits, labels, np.array(weights or [1.0] * 3)))
+
+
+def test_masked_bce_of_certain_logits_is_finite() -> None:
+    # Wrong by 200 is a loss of softplus(200), right by 200 is none; a probability would give infinity.
+    loss = masked_bce(torch.tensor([[200.0, 200.0]]), torch.tensor([[0.0, 1.0]]))
+    assert float(loss) == pytest.approx(100)
 
 
 def test_masked_bce_leaves_unknown_labels_out() -> None:

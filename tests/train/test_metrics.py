@@ -6,11 +6,13 @@ import pytest
 from train.metrics import auc, continuous_dice, youden_threshold
 
 
-def slow_continuous_dice(truth: np.ndarray, prediction: np.ndarray) -> float:
+def slow_continuous_dice(truth: list[list[bool]], prediction: list[list[float]]) -> float:
+    """Equation 5 of the paper, pixel by pixel."""
     overlap = support = size_a = size_b = 0.0
-    for a, b in zip(truth.ravel(), prediction.ravel(), strict=True):
+    for row, column in ((r, c) for r in range(len(truth)) for c in range(len(truth[0]))):
+        a, b = (1.0 if truth[row][column] else 0.0), prediction[row][column]
         overlap += a * b
-        support += a * np.sign(b)
+        support += a if b > 0 else 0.0
         size_a += a
         size_b += b
     c = overlap / support if support > 0 else 1.0
@@ -18,12 +20,26 @@ def slow_continuous_dice(truth: np.ndarray, prediction: np.ndarray) -> float:
     return 2 * overlap / total if total > 0 else 1.0
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_continuous_dice_equals_the_slow_loop(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth = rng.random((7, 6)) > rng.random()
-    prediction = np.where(rng.random((7, 6)) > rng.random(), rng.random((7, 6)), 0.0)
-    assert continuous_dice(truth, prediction) == pytest.approx(slow_continuous_dice(truth, prediction))
+def random_masks(case: int) -> tuple[np.ndarray, np.ndarray]:
+    """A truth and a prediction; in every tenth case one of them is empty, in every fiftieth both are."""
+    rng = np.random.default_rng(case)
+    shape = (int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+    truth = rng.random(shape) > rng.random()
+    prediction = np.where(rng.random(shape) > rng.random(), rng.random(shape), 0.0)
+    if case % 20 == 0 or case % 50 == 1:
+        truth &= False
+    if case % 20 == 10 or case % 50 == 1:
+        prediction *= 0
+    return truth, prediction
+
+
+def test_continuous_dice_equals_the_slow_loop_on_a_thousand_masks() -> None:
+    cases = [random_masks(case) for case in range(1000)]
+    fast = [continuous_dice(truth, prediction) for truth, prediction in cases]
+    slow = [slow_continuous_dice(truth.tolist(), prediction.tolist()) for truth, prediction in cases]
+    assert fast == pytest.approx(slow, rel=1e-12, abs=1e-12)
+    empty = {(bool(truth.any()), bool(prediction.any())) for truth, prediction in cases}
+    assert len(empty) == 4
 
 
 def test_continuous_dice_worked_by_hand() -> None:
@@ -39,9 +55,28 @@ def test_continuous_dice_does_not_punish_a_constant_probability_on_the_truth() -
 
 
 def test_continuous_dice_of_empty_masks() -> None:
-    nothing = np.zeros((2, 2))
+    nothing, everything = np.zeros((2, 2)), np.ones((2, 2), bool)
     assert continuous_dice(nothing.astype(bool), nothing) == 1.0
     assert continuous_dice(nothing.astype(bool), nothing + 0.1) == 0.0
+    assert continuous_dice(everything, nothing) == 0.0
+
+
+def test_continuous_dice_of_a_binary_mask_is_dice() -> None:
+    truth = np.array([[True, True, True, False]])
+    # Two pixels in both, three in the truth, three predicted.
+    assert continuous_dice(truth, np.array([[1.0, 1.0, 0.0, 1.0]])) == pytest.approx(2 * 2 / (3 + 3))
+
+
+def test_continuous_dice_does_not_change_with_the_scale_of_the_prediction() -> None:
+    truth, prediction = random_masks(3)
+    assert 0 < continuous_dice(truth, prediction) < 1
+    assert continuous_dice(truth, prediction / 7) == pytest.approx(continuous_dice(truth, prediction))
+
+
+def test_continuous_dice_does_not_change_with_flipped_masks() -> None:
+    truth, prediction = random_masks(3)
+    flipped = continuous_dice(truth[::-1, ::-1], prediction[::-1, ::-1])
+    assert flipped == pytest.approx(continuous_dice(truth, prediction))
 
 
 def test_continuous_dice_of_different_shapes_is_refused() -> None:

@@ -3,6 +3,7 @@ import torch
 import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
+from biounet_edge.indicators import INDICATORS
 from train.network import HEATMAPS, BioUNet, Encoder, FusionHead, IndicatorNetwork, NetworkConfig
 
 SMALL = NetworkConfig(base_width=8, image_size_px=64, heatmap_size_px=32)
@@ -31,7 +32,7 @@ def test_encoder_explains_the_last_three_bottlenecks_of_each_stage() -> None:
 
 def test_heatmap_path_shares_convolutions_but_not_batch_norm() -> None:
     network = IndicatorNetwork(SMALL, ("streaks", "melanoma"))
-    own, shared = network.encoder, network.heatmap_path.encoder
+    own, shared = network.encoder, network.heatmap_path("streaks").encoder
     assert shared.layer3[1].conv2.weight is own.layer3[1].conv2.weight
     assert shared.layer2[0].downsample[0].weight is own.layer2[0].downsample[0].weight
     assert shared.layer3[1].bn2.weight is not own.layer3[1].bn2.weight
@@ -41,7 +42,7 @@ def test_heatmap_path_shares_convolutions_but_not_batch_norm() -> None:
 def test_segmentation_updates_the_encoder_but_not_its_batch_norm() -> None:
     network = IndicatorNetwork(SMALL, ("streaks", "melanoma"))
     mean = network.encoder.layer4[2].bn3.running_mean.clone()
-    network.segment(torch.rand(2, 12, 32, 32)).sum().backward()
+    network.segment(torch.rand(2, 12, 32, 32), "streaks").sum().backward()
     assert network.encoder.layer4[2].conv3.weight.grad.abs().sum() > 0
     assert torch.equal(network.encoder.layer4[2].bn3.running_mean, mean)
     assert network.encoder.conv1.weight.grad is None
@@ -49,7 +50,7 @@ def test_segmentation_updates_the_encoder_but_not_its_batch_norm() -> None:
 
 def test_masks_have_the_size_of_the_image() -> None:
     network = IndicatorNetwork(SMALL, ("streaks", "melanoma"))
-    assert network.segment(torch.rand(2, 12, 32, 32)).shape == (2, 64, 64)
+    assert network.segment(torch.rand(2, 12, 32, 32), "streaks").shape == (2, 64, 64)
 
 
 def test_fusion_contributions_and_bias_sum_to_the_logit() -> None:
@@ -63,12 +64,33 @@ def test_fusion_contributions_and_bias_sum_to_the_logit() -> None:
     assert contributions.abs().min() > 0
 
 
+SIX_TASKS = NetworkConfig(8, 64, 32, ((*INDICATORS, "melanoma"),))
+
+
+def test_a_multi_task_model_localises_every_indicator_with_one_encoder() -> None:
+    model = BioUNet(SIX_TASKS)
+    assert len(model.all_networks()) == 1
+    network = model.network("globules")
+    assert network is model.network("streaks")
+    assert network.localised == INDICATORS
+    first, second = (network.heatmap_path(task).encoder.layer3[1] for task in ("streaks", "globules"))
+    assert first.conv2.weight is second.conv2.weight
+    assert first.bn2.weight is not second.bn2.weight
+    assert tuple(model.fusion_head.weight.shape) == (1, SIX_TASKS.features)
+
+
+def test_an_indicator_belongs_to_the_encoder_it_leads() -> None:
+    config = NetworkConfig(encoders=(("streaks", "globules"), ("globules", "milia_like_cyst")))
+    assert [config.owner(name) for name in ("streaks", "globules", "milia_like_cyst")] == [0, 1, 1]
+    assert config.localised(1) == ("milia_like_cyst", "globules")
+
+
 @pytest.mark.parametrize("width", [4, 12])
 def test_widths_scale_every_layer(width: int) -> None:
     model = BioUNet(NetworkConfig(base_width=width, image_size_px=64, heatmap_size_px=64))
     network = model.network("globules")
     assert network.classification_head.in_features == 32 * width
-    assert network.heatmap_path.decoder.blocks[0].conv2.out_channels == 4 * width
+    assert network.heatmap_path("globules").decoder.blocks[0].conv2.out_channels == 4 * width
 
 
 def test_full_width_costs_the_documented_gigaflops() -> None:
@@ -76,7 +98,7 @@ def test_full_width_costs_the_documented_gigaflops() -> None:
         network = IndicatorNetwork(NetworkConfig(), ("streaks", "melanoma")).eval()
         pixels, heatmaps = torch.empty(1, 3, 512, 512), torch.empty(1, HEATMAPS, 512, 512)
     gigaflops = []
-    for compute in (lambda: network.classify(pixels), lambda: network.segment(heatmaps)):
+    for compute in (lambda: network.classify(pixels), lambda: network.segment(heatmaps, "streaks")):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             compute()
         gigaflops.append(counter.get_total_flops() / 1e9)

@@ -32,7 +32,7 @@ def test_auc_comes_from_the_written_table(tmp_path: Path) -> None:
     rows = {r.image_id: {"melanoma_probability": 0.9 if r.melanoma else 0.1} for r in records}
     rows["I0"]["melanoma_probability"] = 0.05
     write_predictions(tmp_path, rows)  # type: ignore[arg-type]
-    (figure,) = score_predictions(tmp_path, records)
+    (figure,) = score_predictions(tmp_path, records, resamples=200)
     # One of ten melanomas is below all ten others.
     assert (figure.name, figure.value, figure.images, figure.positives) == ("auc_melanoma", 0.9, 20, 10)
     assert figure.low < 0.9 <= figure.high == 1.0
@@ -50,7 +50,7 @@ def test_continuous_dice_comes_from_the_written_probabilities(tmp_path: Path) ->
     path = tmp_path / "probabilities" / "I0_streaks.png"
     path.write_bytes(cv2.imencode(".png", probability)[1].tobytes())
     write_predictions(tmp_path, {"I0": {}})
-    (figure,) = score_predictions(tmp_path, [record])
+    (figure,) = score_predictions(tmp_path, [record], resamples=50)
     assert figure.name == "cdc_streaks"
     assert figure.value == pytest.approx(
         continuous_dice(read_mask(tmp_path / "truth.png"), probability / 255)
@@ -92,5 +92,5 @@ def test_held_out_names_the_sources_there_are(config: TrainConfig, data_root: Pa
 
 def test_table_has_a_row_a_figure(tmp_path: Path) -> None:
     write_predictions(tmp_path, {r.image_id: {} for r in labelled(8)})
-    table = format_table(list(score_predictions(tmp_path, labelled(8)))).splitlines()
+    table = format_table(list(score_predictions(tmp_path, labelled(8), resamples=50))).splitlines()
     assert table[2] == "| auc_melanoma | 0.500 | 0.500 to 0.500 | 0.500 | 8 | 4 |"

@@ -217,7 +217,7 @@ def test_write_isic2018_writes_the_layout_of_isic_2018(tmp_path: Path) -> None:
     write_isic2018(
         tmp_path / "out", 3, 7, height=60, width=80, progress=lambda done, all_: seen.append((done, all_))
     )
-    names = [f"ISIC_{9_000_000 + number}" for number in range(3)]
+    names = [f"ISIC_{9_700_000 + number}" for number in range(3)]
     expected = {f"ISIC2018_Task1-2_Training_Input/{name}.jpg" for name in names}
     expected |= {f"ISIC2018_Task1_Training_GroundTruth/{name}_segmentation.png" for name in names}
     expected |= {
@@ -252,7 +252,7 @@ def test_write_isic2018_makes_image_i_from_seed_and_i_alone(tmp_path: Path) -> N
         write_isic2018(tmp_path / name, images, 7, height=48, width=64)
     short = {path.name: path.read_bytes() for path in (tmp_path / "short").rglob("ISIC_*.*")}
     assert short
-    for path in (tmp_path / "long").rglob("ISIC_9000000*.*"):
+    for path in (tmp_path / "long").rglob("ISIC_9700000*.*"):
         assert path.read_bytes() == short[path.name]
 
 

@@ -1,41 +1,93 @@
-"""Augmentation on whole batches, each image with its own draw (kornia)."""
+"""Augmentation on whole batches, each image with its own draw.
+
+What an image undergoes is drawn first, on the CPU, from a generator of the caller's, and applied afterwards:
+so a process that holds a part of a batch applies to it what one process with the whole batch would have.
+"""
+
+import math
+from dataclasses import dataclass
 
 import torch
-from kornia import augmentation
-from torch import Tensor, nn
+from kornia import enhance
+from torch import Generator, Tensor
+from torch.nn import functional
 
-from train.data.dataset import MEAN, STD
+
+@dataclass(frozen=True)
+class Drawn:
+    """What each image of a batch undergoes."""
+
+    theta: Tensor
+    """Affine map from output to input in grid_sample's coordinates, shape (N, 2, 3)."""
+    colour: Tensor
+    """Factors of brightness, contrast and saturation, shape (N, 3)."""
+
+    def part(self, chosen: slice) -> "Drawn":
+        """What some images of the batch undergo."""
+        return Drawn(self.theta[chosen], self.colour[chosen])
 
 
-def contrastive_augmentation(size_px: int) -> nn.Module:
-    """T1 and T2 of f_CLR: rotation, scaling, cropping, flipping, brightness, contrast, saturation.
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges to draw from: rotation by any angle and flips always, the rest as given."""
 
-    Source: the paper, section 4.2 and A.3; crop scale and jitter strength from SimCLR, arXiv:2002.05709, A.
+    area: tuple[float, float]
+    """Area of the part that is cut out, relative to the image; above 1 the surroundings are mirrored in."""
+    aspect: tuple[float, float] = (1.0, 1.0)
+    """Height of the part relative to its width, before both become the input size."""
+    shift: float = 0.0
+    """How far the part may lie off the centre where it fills the image, in half widths."""
+    colour: float = 0.0
+    """Largest change of brightness, contrast and saturation, as a part of 1."""
+    colour_chance: float = 0.8
+    """Probability that the colours change at all."""
+
+    def draw(self, count: int, generator: Generator) -> Drawn:
+        """Draw for `count` images."""
+        chance = torch.rand(count, 11, generator=generator).unbind(1)
+        area = _between(chance[0], *self.area)
+        aspect = torch.exp(_between(chance[1], math.log(self.aspect[0]), math.log(self.aspect[1])))
+        half = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], dim=1)  # (N, 2): x, y
+        centre = (torch.stack(chance[2:4], dim=1) * 2 - 1) * (1 - half).clamp_min(self.shift)
+        half = half * torch.where(torch.stack(chance[4:6], dim=1) < 0.5, -1.0, 1.0)
+        angle = chance[6] * 2 * math.pi
+        cosine, sine = angle.cos(), angle.sin()
+        rotation = torch.stack([cosine, -sine, sine, cosine], dim=1).view(count, 2, 2)
+        theta = torch.cat([rotation * half[:, None], rotation @ centre[:, :, None]], dim=2)  # (N, 2, 3)
+        colour = 1 + self.colour * (torch.stack(chance[7:10], dim=1) * 2 - 1)
+        unchanged = (chance[10] >= self.colour_chance)[:, None]
+        return Drawn(theta, torch.where(unchanged, torch.ones_like(colour), colour))
+
+
+def apply(images: Tensor, drawn: Drawn) -> Tensor:
+    """Augment images.
+
+    Args:
+        images: RGB images in [0, 1], shape (N, 3, H, W).
+        drawn: What each of them undergoes.
+
+    Returns:
+        Images in [0, 1], shape (N, 3, H, W).
     """
-    return nn.Sequential(
-        augmentation.RandomHorizontalFlip(),
-        augmentation.RandomVerticalFlip(),
-        augmentation.RandomAffine(degrees=180.0, padding_mode="reflection"),
-        # From 0.25, not SimCLR's 0.08: a twelfth of a photograph often misses the lesion altogether.
-        augmentation.RandomResizedCrop((size_px, size_px), scale=(0.25, 1.0), cropping_mode="resample"),
-        augmentation.ColorJitter(0.4, 0.4, 0.4, 0.0, p=0.8),
-        augmentation.Normalize(torch.tensor(MEAN), torch.tensor(STD)),
-    )
+    grid = functional.affine_grid(drawn.theta.to(images.device), list(images.shape), align_corners=False)
+    images = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    brightness, contrast, saturation = drawn.colour.to(images.device).unbind(1)
+    images = enhance.adjust_brightness_accumulative(images, brightness)
+    images = enhance.adjust_contrast_with_mean_subtraction(images, contrast)
+    return enhance.adjust_saturation_with_gray_subtraction(images, saturation)
 
 
-def classification_augmentation() -> nn.Module:
-    """Mild augmentation of f_Res: a lesion may lie anywhere, at any angle, under slightly different light."""
-    return nn.Sequential(
-        augmentation.RandomHorizontalFlip(),
-        augmentation.RandomVerticalFlip(),
-        augmentation.RandomAffine(
-            degrees=180.0, translate=(0.05, 0.05), scale=(0.8, 1.25), padding_mode="reflection"
-        ),
-        augmentation.ColorJitter(0.15, 0.15, 0.15, 0.0, p=0.8),
-        augmentation.Normalize(torch.tensor(MEAN), torch.tensor(STD)),
-    )
+def _between(chance: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * chance
 
 
-def to_unit(images: Tensor) -> Tensor:
-    """Images (N, H, W, 3) uint8 as (N, 3, H, W) float32 in [0, 1], what the augmentations take."""
-    return images.movedim(-1, 1).float() / 255
+CONTRASTIVE = Augmentation(area=(0.25, 1.0), aspect=(3 / 4, 4 / 3), colour=0.4)
+"""T1 and T2 of f_CLR: rotation, scaling, cropping, flipping, brightness, contrast, saturation.
+
+Parts begin at 0.25 of the image, not at SimCLR's 0.08: a twelfth of a photograph often misses the lesion.
+
+Source: the paper, section 4.2 and A.3; aspect and strength of colour from SimCLR, arXiv:2002.05709, A.
+"""
+
+CLASSIFICATION = Augmentation(area=(0.64, 1.56), shift=0.1, colour=0.15)
+"""Mild augmentation of f_Res: a lesion may lie anywhere, at any angle, under slightly different light."""

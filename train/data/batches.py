@@ -1,67 +1,205 @@
-"""What an iteration of Algorithm 1 draws: contrastive views, labelled images, images with masks."""
+"""What an iteration of Algorithm 1 trains on: contrastive views, labelled images, images with masks.
 
+Everything that is drawn for an iteration comes from (seed, stage, iteration) alone. So worker processes may
+read ahead, a resumed run draws what an uninterrupted one would have, and each of several processes reads its
+own share of the very batch that one process would draw.
+"""
+
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from biounet_edge.errors import InputError
 from train.config import TASKS, StageConfig, TrainConfig
-from train.data.augmentation import classification_augmentation, contrastive_augmentation, to_unit
-from train.data.dataset import ImageSet, normalise
+from train.data.augmentation import CLASSIFICATION, CONTRASTIVE, apply
+from train.data.dataset import ImageSet, normalise, standardise, to_unit
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed for one purpose, such as (seed, stage, iteration)."""
+    text = "/".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of each batch this process trains on."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, count: int, what: str) -> slice:
+        """Positions of this process's part of a batch.
+
+        Raises:
+            InputError: If the batch cannot be divided evenly.
+        """
+        if count % self.world:
+            raise InputError(
+                f"{what} is {count}, which {self.world} processes cannot share evenly; "
+                f"make it a multiple of {self.world} or start fewer processes"
+            )
+        size = count // self.world
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one process trains on in one iteration: uint8 images (n, H, W, 3) and their truths."""
+
+    contrastive: Tensor | None
+    """Images of Dataset B."""
+    classification: Tensor | None
+    """Images with labels."""
+    labels: Tensor | None
+    """Labels of the whole batch, all processes' parts, shape (N, T), NaN where unknown."""
+    adversarial: Tensor | None
+    """Images of the virtual adversarial loss."""
+    segmentation: list[tuple[str, Tensor, Tensor]]
+    """An indicator, images and its masks (n, H, W) for each f_Seg update."""
 
 
 class Batches:
-    """Draws batches from the training side. All chance comes from torch's global generator."""
+    """Draws from the training side."""
 
-    def __init__(self, config: TrainConfig, annotated: ImageSet, unlabelled: ImageSet) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        annotated: ImageSet,
+        unlabelled: ImageSet,
+        share: Share,
+        workers: int = 0,
+    ) -> None:
+        """Hold the images.
+
+        Args:
+            config: Of the run: seed and how often each source is drawn.
+            annotated: Training side of Dataset A.
+            unlabelled: Dataset B.
+            share: Part of each batch that is this process's.
+            workers: Processes that read ahead; 0 reads in this one.
+        """
         self.annotated = annotated
         self.unlabelled = unlabelled
-        self._views = contrastive_augmentation(config.model.image_size_px)
-        self._augment = classification_augmentation()
+        self.share = share
+        self.workers = workers
+        self.seed = config.seed
         self._weights = _draw_weights(config, annotated)
         self._positive_weight = _positive_weights(annotated.labels, config.positive_weight_limit)
 
-    def contrastive(self, count: int) -> tuple[Tensor, Tensor]:
-        """Two independently augmented views of the same images, each (N, 3, H, W), normalised."""
-        drawn = torch.randint(len(self.unlabelled), (count,)).tolist()
-        images = to_unit(self.unlabelled.images(drawn))
-        return self._views(images), self._views(images)
+    def generator(self, stage: str, iteration: int, purpose: str) -> Generator:
+        """The chance of one purpose in one iteration of a stage."""
+        return Generator().manual_seed(derive_seed(self.seed, stage, iteration, purpose))
 
-    def classification(self, stage: StageConfig, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Normalised images (N, 3, H, W) and labels (N, T), NaN where unknown."""
-        columns = [TASKS.index(task) for task in tasks]
-        known = (~torch.isnan(self.annotated.labels[:, columns])).any(1)
-        drawn = torch.multinomial(self._weights * known, stage.classification_batch, replacement=True)
-        images = self.annotated.images(drawn.tolist())
-        pixels = self._augment(to_unit(images)) if stage.augment else normalise(images)
-        return pixels, self.annotated.labels[drawn][:, columns]
+    def load(self, plan: "Plan", begin: int, end: int) -> "DataLoader[Material]":
+        """Material of the iterations begin to end - 1, in order."""
+        return DataLoader(
+            _Iterations(self, plan),
+            batch_size=None,
+            sampler=range(begin, end),
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
 
-    def plain(self, count: int) -> Tensor:
-        """Normalised images (N, 3, H, W), drawn like those of f_Res, not augmented."""
-        drawn = torch.multinomial(self._weights, count, replacement=True)
-        return normalise(self.annotated.images(drawn.tolist()))
+    def views(self, images: Tensor, plan: "Plan", iteration: int) -> Tensor:
+        """Two independently augmented views of this process's images, shape (2n, 3, H, W), normalised."""
+        count = plan.stage.contrastive_batch
+        part = self.share.of(count, "contrastive_batch")
+        generator = self.generator(plan.name, iteration, "views")
+        unit = to_unit(images)
+        views = [apply(unit, CONTRASTIVE.draw(count, generator).part(part)) for _ in range(2)]
+        return standardise(torch.cat(views))
+
+    def classified(self, images: Tensor, plan: "Plan", iteration: int) -> Tensor:
+        """Images of f_Res, shape (n, 3, H, W), normalised, augmented if the stage wants it."""
+        if not plan.stage.augment:
+            return normalise(images)
+        count = plan.stage.classification_batch
+        part = self.share.of(count, "classification_batch")
+        drawn = CLASSIFICATION.draw(count, self.generator(plan.name, iteration, "augment")).part(part)
+        return standardise(apply(to_unit(images), drawn))
+
+    def plain(self, count: int, stage: str, iteration: int) -> Tensor:
+        """Images (n, H, W, 3), uint8, drawn like those of f_Res."""
+        drawn = torch.multinomial(
+            self._weights, count, replacement=True, generator=self.generator(stage, iteration, "plain")
+        )
+        return self.annotated.images(drawn[self.share.of(count, "plain batch")].tolist())
 
     def positive_weight(self, tasks: Sequence[str]) -> Tensor:
         """Weight of the positives of each task, shape (T)."""
         return self._positive_weight[[TASKS.index(task) for task in tasks]]
 
-    def segmentation(self, count: int, indicator: str) -> tuple[Tensor, Tensor]:
-        """Normalised images (N, 3, H, W) and masks (N, H, W) of one indicator.
+    def draw_classification(self, count: int, tasks: Sequence[str], generator: Generator) -> Tensor:
+        """Indices, shape (N), of annotated images of which at least one of the tasks is known."""
+        columns = [TASKS.index(task) for task in tasks]
+        known = (~torch.isnan(self.annotated.labels[:, columns])).any(1)
+        return torch.multinomial(self._weights * known, count, replacement=True, generator=generator)
+
+    def draw_segmentation(self, count: int, indicator: str, generator: Generator) -> list[int]:
+        """Indices of annotated images with a mask of an indicator.
 
         Half of them have the indicator, as far as such images exist: rare indicators would otherwise give
         batches of empty masks.
         """
         present = self.annotated.with_filled_mask(indicator)
-        known = self.annotated.indices_where(lambda r: indicator in r.masks)
-        half = count // 2 if present else 0
-        drawn = [present[i] for i in _draw(len(present), half)] + [
-            known[i] for i in _draw(len(known), count - half)
-        ]
-        return normalise(self.annotated.images(drawn)), self.annotated.masks(drawn, indicator)
+        known = self.annotated.with_mask(indicator)
+        pools = [present or known if position % 2 == 0 else known for position in range(count)]
+        return [pool[int(torch.randint(len(pool), (), generator=generator))] for pool in pools]
 
 
-def _draw(length: int, count: int) -> list[int]:
-    return torch.randint(length, (count,)).tolist() if count else []
+@dataclass(frozen=True)
+class Plan:
+    """What a stage draws for: its name, its updates, its network's tasks."""
+
+    name: str
+    stage: StageConfig
+    tasks: tuple[str, ...]
+    localised: tuple[str, ...]
+    """Indicators that f_Seg localises, one after the other; empty without f_Seg."""
+
+    def indicator(self, iteration: int) -> str:
+        """The indicator whose f_Seg an iteration updates."""
+        return self.localised[iteration % len(self.localised)]
+
+
+class _Iterations(Dataset[Material]):
+    """The material of each iteration of a stage."""
+
+    def __init__(self, batches: Batches, plan: Plan) -> None:
+        self._batches = batches
+        self._plan = plan
+
+    def __getitem__(self, iteration: int) -> Material:
+        batches, plan, stage = self._batches, self._plan, self._plan.stage
+        generator = batches.generator(plan.name, iteration, "draw")
+        contrastive = classification = labels = adversarial = None
+        if stage.contrastive_batch:
+            drawn = torch.randint(len(batches.unlabelled), (stage.contrastive_batch,), generator=generator)
+            part = batches.share.of(stage.contrastive_batch, "contrastive_batch")
+            contrastive = batches.unlabelled.images(drawn[part].tolist())
+        if stage.classification_batch:
+            drawn = batches.draw_classification(stage.classification_batch, plan.tasks, generator)
+            part = batches.share.of(stage.classification_batch, "classification_batch")
+            classification = batches.annotated.images(drawn[part].tolist())
+            labels = batches.annotated.labels[drawn][:, [TASKS.index(task) for task in plan.tasks]]
+        if stage.adversarial is not None:
+            count = stage.adversarial.batch
+            drawn = torch.randint(len(batches.unlabelled), (count,), generator=generator)
+            part = batches.share.of(count, "adversarial.batch")
+            adversarial = batches.unlabelled.images(drawn[part].tolist())
+        segmentation = []
+        for _ in range(stage.segmentation_repeats if stage.segmentation_batch and plan.localised else 0):
+            indicator = plan.indicator(iteration)
+            chosen = batches.draw_segmentation(stage.segmentation_batch, indicator, generator)
+            chosen = chosen[batches.share.of(len(chosen), "segmentation_batch")]
+            images = batches.annotated.images(chosen)
+            segmentation.append((indicator, images, batches.annotated.masks(chosen, indicator)))
+        return Material(contrastive, classification, labels, adversarial, segmentation)
 
 
 def _draw_weights(config: TrainConfig, images: ImageSet) -> Tensor:

@@ -19,12 +19,21 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
+def to_unit(images: Tensor) -> Tensor:
+    """RGB images (N, H, W, 3) uint8 as (N, 3, H, W) float32 in [0, 1]."""
+    return images.movedim(-1, 1).float() / 255
+
+
+def standardise(pixels: Tensor) -> Tensor:
+    """Network input, shape (N, 3, H, W), of images (N, 3, H, W) in [0, 1]."""
+    mean = torch.tensor(MEAN, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(STD, device=pixels.device).view(3, 1, 1)
+    return (pixels - mean) / std
+
+
 def normalise(images: Tensor) -> Tensor:
     """Network input, shape (N, 3, H, W) float32, from RGB images (N, H, W, 3) uint8."""
-    pixels = images.movedim(-1, 1).float() / 255
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
-    return (pixels - mean) / std
+    return standardise(to_unit(images))
 
 
 class ImageSet:
@@ -36,11 +45,17 @@ class ImageSet:
         Args:
             records: What is known about each image.
             size_px: Height and width of the input.
-            cache: Keep pixels in memory, size_px^2 * 3 bytes an image.
+            cache: Keep pixels in memory, size_px^2 * 3 bytes an image, and masks, size_px^2 / 8 bytes each.
         """
         self.records = list(records)
         self.size_px = size_px
         self._cache: dict[int, NDArray[np.uint8]] | None = {} if cache else None
+        self._masks: dict[tuple[int, str], NDArray[np.uint8]] = {}
+        self._with_mask = {i: self.indices_where(lambda r, i=i: i in r.masks) for i in INDICATORS}  # type: ignore[misc]
+        self._with_filled_mask = {
+            i: [index for index in chosen if self.records[index].presence.get(i, False)]
+            for i, chosen in self._with_mask.items()
+        }
         self.labels = torch.tensor([labels_of(r) for r in self.records]).reshape(
             len(self.records), len(TASKS)
         )
@@ -69,12 +84,18 @@ class ImageSet:
 
     def masks(self, indices: Sequence[int], indicator: str) -> Tensor:
         """Truth of one indicator, shape (N, H, W), float 0 or 1."""
+        return torch.from_numpy(np.stack([self._mask(index, indicator) for index in indices])).float()
+
+    def _mask(self, index: int, indicator: str) -> NDArray[np.bool_]:
         size = (self.size_px, self.size_px)
-        masks = []
-        for index in indices:
-            mask = read_mask(self.records[index].masks[indicator]).astype(np.float32)
-            masks.append(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) >= 0.5)
-        return torch.from_numpy(np.stack(masks)).float()
+        packed = self._masks.get((index, indicator))
+        if packed is not None:
+            return np.unpackbits(packed, count=self.size_px**2).reshape(size).astype(bool)
+        full = read_mask(self.records[index].masks[indicator]).astype(np.float32)
+        mask: NDArray[np.bool_] = cv2.resize(full, size, interpolation=cv2.INTER_AREA) >= 0.5
+        if self._cache is not None:
+            self._masks[index, indicator] = np.packbits(mask)
+        return mask
 
     def fill_cache(self) -> Iterator[None]:
         """Read every image once, yielding after each; nothing where there is no cache."""
@@ -82,9 +103,13 @@ class ImageSet:
             self.image(index)
             yield
 
+    def with_mask(self, indicator: str) -> list[int]:
+        """Indices of the images that have a mask of the indicator, empty masks included."""
+        return self._with_mask[indicator]
+
     def with_filled_mask(self, indicator: str) -> list[int]:
         """Indices of the images that have the indicator and a mask of it."""
-        return self.indices_where(lambda r: indicator in r.masks and r.presence.get(indicator, False))
+        return self._with_filled_mask[indicator]
 
     def indices_where(self, condition: Callable[[Record], bool]) -> list[int]:
         """Indices of the records that fulfil a condition."""

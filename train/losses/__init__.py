@@ -1,7 +1,8 @@
-"""Losses of Algorithm 1, one file each."""
+"""Losses of Algorithm 1 and its baselines, one file each."""
 
 from train.losses.bce import masked_bce
 from train.losses.nt_xent import nt_xent
 from train.losses.soft_dice import soft_dice
+from train.losses.virtual_adversarial import bernoulli_divergence, virtual_adversarial_loss
 
-__all__ = ["masked_bce", "nt_xent", "soft_dice"]
+__all__ = ["bernoulli_divergence", "masked_bce", "nt_xent", "soft_dice", "virtual_adversarial_loss"]

@@ -30,7 +30,9 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
             f"and {tuple(second.shape)}; give both views of the same batch"
         )
     count = len(first)
-    embeddings = functional.normalize(torch.cat([first, second]).float(), dim=1)  # (2N, C)
+    both = torch.cat([first, second])
+    both = both.to(torch.promote_types(both.dtype, torch.float32))
+    embeddings = functional.normalize(both, dim=1)  # (2N, C)
     similarity = embeddings @ embeddings.T / temperature  # (2N, 2N)
     itself = torch.eye(2 * count, dtype=torch.bool, device=similarity.device)
     similarity = similarity.masked_fill(itself, float("-inf"))

@@ -21,6 +21,8 @@ DIAGNOSIS_FILE = "diagnosis.csv"
 
 FIRST_ID = 9_000_000
 """Above every id of the ISIC archive's challenges, so that rendered and real images never share one."""
+IDS_PER_SEED = 100_000
+"""Data sets of different seeds hold different images, and ids of their own."""
 JPEG_QUALITY = 88
 """What ISIC's own files show: visible softness, no blocks."""
 
@@ -46,17 +48,17 @@ def write_isic2018(
 
     Args:
         out: Folder to write to; made if missing.
-        images: How many.
+        images: How many, at most IDS_PER_SEED.
         seed: Seed of the data set; image i depends on (seed, i) only.
         height: Rows of each image.
         width: Columns of each image.
         progress: Called after each image with how many are done and how many there are.
 
     Raises:
-        InputError: If `out` is not empty or `images` is below one.
+        InputError: If `out` is not empty or the number of images cannot be.
     """
-    if images < 1:
-        raise InputError(f"Expected at least one image, got {images}; ask for more.")
+    if not 1 <= images <= IDS_PER_SEED:
+        raise InputError(f"Expected 1 to {IDS_PER_SEED} images, got {images}; ask for another number.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             f"Expected {out} to be an empty folder, but it holds files; name another or empty it first."
@@ -67,10 +69,11 @@ def write_isic2018(
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["image", "lesion_id", "melanoma"])
     for number in range(images):
-        name = f"ISIC_{FIRST_ID + number:07d}"
+        identity = FIRST_ID + seed * IDS_PER_SEED + number
+        name = f"ISIC_{identity}"
         rendered = render_numbered(seed, number, height, width)
         _write_image(out, name, rendered)
-        rows.writerow([name, f"RENDERED_{number:07d}", int(rendered.melanoma)])
+        rows.writerow([name, f"RENDERED_{identity}", int(rendered.melanoma)])
         if progress is not None:
             progress(number + 1, images)
     _write_whole(out / DIAGNOSIS_FILE, table.getvalue().encode())

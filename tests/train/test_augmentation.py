@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from train.data.augmentation import CLASSIFICATION, CONTRASTIVE, Augmentation, Drawn, apply
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def drawn(theta: list[list[float]], colour: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Drawn:
+    return Drawn(torch.tensor([theta] * 4).float(), torch.tensor([colour] * 4))
+
+
+def test_identity_changes_nothing(images: torch.Tensor) -> None:
+    torch.testing.assert_close(apply(images, drawn([[1.0, 0, 0], [0, 1, 0]])), images)
+
+
+def test_a_quarter_turn_is_a_rotation(images: torch.Tensor) -> None:
+    turned = apply(images, drawn([[0, -1, 0], [1, 0, 0]]))
+    torch.testing.assert_close(turned, images.rot90(1, (2, 3)), atol=1e-5, rtol=0)
+
+
+def test_brightness_multiplies(images: torch.Tensor) -> None:
+    brighter = apply(images * 0.5, drawn([[1.0, 0, 0], [0, 1, 0]], (1.5, 1.0, 1.0)))
+    torch.testing.assert_close(brighter, images * 0.75)
+
+
+def test_a_part_of_a_batch_undergoes_what_it_would_in_the_whole(images: torch.Tensor) -> None:
+    whole = CONTRASTIVE.draw(4, torch.Generator().manual_seed(1))
+    part = apply(images[1:3], whole.part(slice(1, 3)))
+    torch.testing.assert_close(part, apply(images, whole)[1:3])
+
+
+def test_draws_keep_to_their_ranges() -> None:
+    draw = CONTRASTIVE.draw(500, torch.Generator().manual_seed(2))
+    area = torch.linalg.det(draw.theta[:, :, :2]).abs()
+    assert 0.25 <= area.min() < 0.27
+    assert 0.98 < area.max() <= 1.0001
+    assert 0.6 <= draw.colour.min() < 0.62
+    unchanged = (draw.colour == 1).all(1).float().mean()
+    assert unchanged == pytest.approx(0.2, abs=0.06)
+    # The part lies in the image: its centre and the half of its diagonal do not reach beyond a rotated frame.
+    centre = draw.theta[:, :, 2].norm(dim=1)
+    assert centre.max() <= 2**0.5
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    draw = CLASSIFICATION.draw(500, torch.Generator().manual_seed(3))
+    mirrored = (torch.linalg.det(draw.theta[:, :, :2]) < 0).float().mean()
+    assert mirrored == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_fixed_augmentation_is_exact() -> None:
+    half = Augmentation(area=(0.25, 0.25)).draw(3, torch.Generator().manual_seed(4))
+    lengths = half.theta[:, :, :2].norm(dim=1)
+    torch.testing.assert_close(lengths, torch.full((3, 2), 0.5))

@@ -1,0 +1,1 @@
+"""Judges a trained model on held-out images: localisation by every method, presence, diagnosis."""

@@ -1,0 +1,56 @@
+"""Confidence intervals by the bootstrap over images."""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.evaluation.report import Figure
+
+RESAMPLES: Final = 2000
+"""Bootstrap resamples of an interval."""
+
+Statistic = Callable[[NDArray[np.intp]], float]
+"""A figure of the images with these indices; NaN where they do not define it."""
+
+
+def percentile_interval(
+    statistic: Statistic, count: int, seed: int, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """95 % percentile interval of a statistic.
+
+    Args:
+        statistic: What is measured, of indices drawn with replacement.
+        count: Number of images.
+        seed: Of the draws.
+        resamples: How often they are drawn; draws that do not define the statistic are left out.
+
+    Returns:
+        Lower and upper end; NaN where no draw defines it.
+
+    Source:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.array([statistic(rng.integers(0, count, count)) for _ in range(resamples)])
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return math.nan, math.nan
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def measure(statistic: Statistic, count: int, seed: int, resamples: int = RESAMPLES) -> Figure | None:
+    """A figure over all images with its interval; None where they, or all draws of them, do not define it."""
+    value = statistic(np.arange(count)) if count else math.nan
+    if math.isnan(value):
+        return None
+    low, high = percentile_interval(statistic, count, seed, resamples)
+    return None if math.isnan(low) else Figure(value=value, low=low, high=high)
+
+
+def measure_mean(values: NDArray[np.float64], seed: int, resamples: int = RESAMPLES) -> Figure | None:
+    """The mean of one number an image, shape (N), with its interval; None where there is no image."""
+    return measure(lambda drawn: float(values[drawn].mean()), len(values), seed, resamples)

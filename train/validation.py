@@ -1,0 +1,86 @@
+"""What a network answers about the validation images, and the score that chooses E3's weights."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from train.algorithm import ExplainedEncoder
+from train.config import TASKS
+from train.data.batches import Plan
+from train.data.dataset import ImageSet, normalise
+from train.metrics import auc, continuous_dice
+from train.network import IndicatorNetwork
+
+BATCH = 32
+
+
+def validate(
+    network: IndicatorNetwork, images: ImageSet, sources: frozenset[str], plan: Plan
+) -> dict[str, float]:
+    """Validation figures of a network.
+
+    Args:
+        network: Put into evaluation mode.
+        images: The validation side.
+        sources: Names of the sources whose labels count.
+        plan: Its stage; with f_Seg, masks are judged too.
+
+    Returns:
+        AUC of each task as `auc_<task>`, continuous Dice over the filled masks of each localised indicator
+        as `cdc_<indicator>`; what cannot be computed is left out.
+    """
+    network.eval()
+    figures = {}
+    if plan.stage.classification_batch:
+        chosen = images.indices_where(lambda record: record.source in sources)
+        logits = classify_all(network, images, chosen)
+        for column, task in enumerate(network.tasks):
+            figures[f"auc_{task}"] = auc(images.labels[chosen, TASKS.index(task)].numpy(), logits[:, column])
+    if plan.stage.segmentation_batch:
+        for indicator in plan.localised:
+            chosen = images.with_filled_mask(indicator)
+            scores = [continuous_dice(t, m) for t, m in segment_all(network, images, chosen, indicator)]
+            figures[f"cdc_{indicator}"] = float(np.mean(scores)) if scores else math.nan
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+@torch.no_grad()
+def classify_all(network: IndicatorNetwork, images: ImageSet, chosen: list[int]) -> NDArray[np.float32]:
+    """Logits of the chosen images, shape (N, T)."""
+    parts = [network.classify(pixels).cpu().numpy() for _, pixels in _batches(network, images, chosen)]
+    return np.concatenate(parts) if parts else np.zeros((0, len(network.tasks)), np.float32)
+
+
+def segment_all(
+    network: IndicatorNetwork, images: ImageSet, chosen: list[int], indicator: str
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float32]]]:
+    """True mask (H, W), bool, and mask probability (H, W), float32, of each of the chosen images.
+
+    The heatmaps come from the network's own encoder, as they will in prediction.
+    """
+    explained = ExplainedEncoder(network.encoder, network.classification_head)
+    task = network.tasks.index(indicator)
+    for batch, pixels in _batches(network, images, chosen):
+        heatmaps = explained.heatmaps(pixels, task, network.config.heatmap_size_px)
+        with torch.no_grad():
+            probabilities = torch.sigmoid(network.segment(heatmaps, indicator)).cpu().numpy()
+        truths = images.masks(batch, indicator).numpy() > 0
+        yield from zip(truths, probabilities, strict=True)
+
+
+def _batches(
+    network: IndicatorNetwork, images: ImageSet, chosen: list[int]
+) -> Iterator[tuple[list[int], Tensor]]:
+    weight = network.classification_head.weight
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
+        yield batch, normalise(images.images(batch).to(weight.device)).to(weight.dtype)
+
+
+def score(figures: dict[str, float]) -> float | None:
+    """The number that chooses the best weights: the mean of a network's figures, None where it has none."""
+    return float(np.mean(list(figures.values()))) if figures else None
