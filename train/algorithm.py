@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,25 +35,34 @@ class Subnetworks:
             parts["classification"] = Classifier(network.encoder, network.classification_head)
         for task in network.localised if stage.segmentation_batch else ():
             parts[f"segmentation-{task}"] = network.heatmap_path(task)
-        settings = stage.optimizer
         self.optimizers = {
-            name: Adam(part.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+            name: Adam(self._groups(part, stage), weight_decay=stage.optimizer.weight_decay)
             for name, part in parts.items()
         }
         self._parts = {name: engine.distribute(part) for name, part in parts.items()}
+
+    def _groups(self, part: nn.Module, stage: StageConfig) -> list[dict[str, Any]]:
+        """The encoder's weights and all others, each with its learning rate."""
+        of_encoder = set(self.network.encoder.parameters())
+        rate = stage.optimizer.learning_rate
+        rates = {True: stage.optimizer.encoder_learning_rate or rate, False: rate}
+        return [
+            {"params": [w for w in part.parameters() if (w in of_encoder) == shared], "lr": r, "base_lr": r}
+            for shared, r in rates.items()
+        ]
 
     def part(self, name: str) -> tuple[nn.Module, Adam]:
         """A subnetwork and its optimizer."""
         return self._parts[name], self.optimizers[name]
 
     def set_learning_rate(self, stage: StageConfig, epoch: int) -> None:
-        """Learning rate of an epoch; a function of the epoch alone, so that a resumed run has it too."""
-        rate = stage.optimizer.learning_rate
+        """Learning rates of an epoch; a function of the epoch alone, so that a resumed run has them too."""
+        part = 1.0
         if stage.optimizer.schedule == "cosine":
-            rate *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * epoch / stage.epochs))
+            part = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * epoch / stage.epochs))
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = part * group["base_lr"]
 
 
 @dataclass(frozen=True)

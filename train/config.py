@@ -123,6 +123,9 @@ class OptimizerConfig(Section):
     """Adam; one optimizer for each subnetwork."""
 
     learning_rate: float = Field(default=1e-4, gt=0)
+    encoder_learning_rate: float | None = Field(default=None, gt=0)
+    """Of the encoder, where it is not that of heads, heatmap path and decoder: a trained encoder moves slowly
+    while a new decoder learns fast."""
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over a stage; cosine falls to 1 % of it."""

@@ -39,6 +39,7 @@ def describe_plan(run: Run) -> list[str]:
         f"  {indicator}: {len(run.training.with_mask(indicator))} training masks, "
         f"{len(run.training.with_filled_mask(indicator))} of them filled"
         for indicator in INDICATORS
+        if run.config.indicator.segmentation_batch
     ]
     seconds = _measure(run, images=max(1, min(16, int(TIMED_GFLOPS / flops.classification_update))))
     total = 0.0
@@ -61,6 +62,8 @@ def describe_plan(run: Run) -> list[str]:
 def _stages(run: Run) -> Iterator[tuple[str, StageConfig, int]]:
     for index, stage in enumerate(run.config.pretrain):
         yield f"pretrain-{index + 1}", stage, 1
+    if not run.config.indicator.epochs:
+        return
     names = ", ".join(encoder_name(tasks) for tasks in run.config.model.encoders)
     yield f"Algorithm 1 ({names})", run.config.indicator, len(run.config.model.encoders)
 

@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 
 from biounet_edge.errors import CheckpointError, DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
+from train.algorithm import Subnetworks
 from train.checkpoint import load_model, load_tensors
 from train.config import TrainConfig, load_config
 from train.data.dataset import ImageSet, normalise
-from train.engine import Machine
+from train.engine import Engine, Machine
 from train.fit import fit
+from train.network import IndicatorNetwork
 from train.run import Silence
 
 REPOSITORY = Path(__file__).parents[2]
@@ -318,3 +320,16 @@ def test_a_trained_model_classifies_alike_when_loaded(
     (first, _), (second, _) = load_model(finished), load_model(finished / "model.safetensors")
     pixels = normalise(images.images([0, 1]))
     assert torch.equal(first.network("streaks").classify(pixels), second.network("streaks").classify(pixels))
+
+
+def test_the_encoder_may_learn_slower_than_the_rest(config: TrainConfig) -> None:
+    optimizer = config.indicator.optimizer.model_copy(update={"encoder_learning_rate": 1e-6})
+    stage = config.indicator.model_copy(update={"optimizer": optimizer})
+    network = IndicatorNetwork(config.model.network, ("streaks", "melanoma"))
+    subnetworks = Subnetworks(network, stage, Engine(Machine("cpu")))
+    shared, own = subnetworks.part("segmentation-streaks")[1].param_groups
+    assert (shared["lr"], own["lr"]) == (1e-6, 1e-4)
+    assert any(weight is network.encoder.layer3[1].conv2.weight for weight in shared["params"])
+    assert any(weight is network.heatmap_path("streaks").encoder.conv1.weight for weight in own["params"])
+    everything = {id(w) for w in network.heatmap_path("streaks").parameters()}
+    assert {id(w) for group in (shared, own) for w in group["params"]} == everything

@@ -217,8 +217,6 @@ def test_draw_panel_outlines_masks_at_the_edge(tmp_path: Path, corner: int) -> N
 def test_draw_panel_shows_the_truth_of_each_image(tmp_path: Path) -> None:
     draw_panel([_example(_truth(4), 0.0), _example(_truth(16), 0.0)], tmp_path / "panel.png")
     picture = _picture(tmp_path / "panel.png")
-    white = (picture > 250).all(-1)
-    black = (picture < 5).all(-1)
     _, _, boxes, _ = cv2.connectedComponentsWithStats((picture < 5).all(-1).astype(np.uint8))
     # The truth of each line is white on black, and nothing else is as large and black; box 0 is the rest.
     large = [box for box in boxes[1:] if min(box[2:4]) > 100]
