@@ -224,7 +224,7 @@ def evaluate(
 @app.command()
 def tables(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of finished and evaluated runs.", metavar="[RUN]...")
+        list[Path] | None, typer.Argument(help="Folders of finished and evaluated runs.", metavar="RUN")
     ] = None,
     source: SourceOption = None,
     output: Annotated[Path | None, typer.Option(help="Markdown file to write as well.")] = None,
