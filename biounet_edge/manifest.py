@@ -154,6 +154,9 @@ class Manifest(_Section):
     """Number format of the convolution weights in weights.bin."""
     melanoma: MelanomaSpec
     operating_points: dict[str, OperatingPoint]
+    presence_temperatures: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Calibration of the indicators' probabilities: what each logit was divided by. The graphs have it already;
+    it is empty where the model was not calibrated."""
     """One per indicator."""
     opset: int = Field(ge=1)
     """ONNX operator set of every graph."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from biounet_edge.bundle import GOLDEN_NAME, MANIFEST_NAME, Bundle
 from biounet_edge.errors import ExportError
+from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import WeightFormat
 from export.components import make_components
 from export.compose import LEVEL_OUTPUTS, compose, graph_file, output_shapes
@@ -67,10 +68,12 @@ def export_bundle(
     Raises:
         CheckpointError: If the checkpoint is missing or damaged.
         ImageError: If a golden image cannot be read.
-        ExportError: If the graphs miss a parity gate, or the folder is already there.
+        ExportError: If the model has not an encoder and a decoder for each indicator, the graphs miss a
+            parity gate, or the folder is already there.
     """
     with new_folder(out, overwrite=overwrite) as folder:
         model, info = load_model(checkpoint)
+        check_exportable(info)
         if weights == "float16":
             round_convolutions(model)
         notes = _read_notes(card_notes)
@@ -92,6 +95,25 @@ def export_bundle(
         bundle_bytes = sum(path.stat().st_size for path in folder.iterdir())
     tensors = checkpoint / "model.safetensors" if checkpoint.is_dir() else checkpoint
     return ExportReport(parity, bundle_bytes, tensors.stat().st_size)
+
+
+def check_exportable(info: ModelInfo) -> None:
+    """Refuse models that a bundle cannot hold: those of the paper's ablations.
+
+    Raises:
+        ExportError: If an indicator has no encoder or no decoder of its own.
+    """
+    leading = [tasks[0] for tasks in info.network.encoders]
+    if leading != list(INDICATORS):
+        raise ExportError(
+            f"a bundle has one encoder for each of {', '.join(INDICATORS)}; {info.name} has "
+            f"{len(leading)} led by {', '.join(leading)}; export a model with an encoder for each"
+        )
+    if not info.segmentation:
+        raise ExportError(
+            f"{info.name} was trained without f_Seg, a bundle needs its masks; "
+            "set segmentation_batch and train again"
+        )
 
 
 def _write_graphs(

@@ -109,6 +109,7 @@ def make_manifest(
             threshold=info.melanoma_threshold, bias=head.bias.item(), temperature=head.temperature.item()
         ),
         operating_points=info.operating_points,
+        presence_temperatures=info.presence_temperatures,
         opset=OPSET,
         training=TrainingSpec(data=info.data, licence=info.licence, seed=info.seed, config=info.config),
         files={path.name: describe_file(path) for path in sorted(folder.iterdir())},

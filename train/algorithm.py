@@ -18,7 +18,7 @@ from train.losses import bernoulli_divergence, masked_bce, nt_xent, soft_dice
 from train.losses.virtual_adversarial import adversarial_perturbation
 from train.network import Classifier, Encoder, IndicatorNetwork, Projection
 
-SETTLING_BATCHES = 8
+SETTLING_BATCHES = 4
 SETTLING_BATCH = 32
 """Batches, and images in each, that batch norm's statistics are taken from after an epoch."""
 
@@ -210,12 +210,14 @@ def settle_batch_norm(
         engine.normalise(batches.plain(count, plan.name, epoch * SETTLING_BATCHES + i))
         for i in range(SETTLING_BATCHES)
     ]
-    update_bn(pixels, network.encoder)
+    with engine.autocast():
+        update_bn(pixels, network.encoder)
     network.eval()
     if not plan.stage.segmentation_batch:
         return
     explained = ExplainedEncoder(network.encoder, network.classification_head)
     for indicator in plan.localised:
         task = network.tasks.index(indicator)
-        heatmaps = [explained.heatmaps(batch, task, network.config.heatmap_size_px) for batch in pixels]
-        update_bn(heatmaps, network.heatmap_path(indicator))
+        with engine.autocast():
+            heatmaps = [explained.heatmaps(batch, task, network.config.heatmap_size_px) for batch in pixels]
+            update_bn(heatmaps, network.heatmap_path(indicator))

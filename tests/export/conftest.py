@@ -65,6 +65,7 @@ def info(small_model: BioUNet) -> ModelInfo:
         std=STD,
         melanoma_threshold=0.4,
         operating_points={name: OperatingPoint(presence=0.3, mask=0.6) for name in INDICATORS},
+        presence_temperatures={name: 1.4 for name in INDICATORS},
         data=["rendered: 8 train"],
         licence="CC0-1.0",
         notice="Made by a test.",

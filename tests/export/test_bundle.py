@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,9 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.errors import CheckpointError, ExportError, ImageError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.verification import verify
-from export.bundle import ExportReport, export_bundle
+from export.bundle import ExportReport, check_exportable, export_bundle
 from export.parity import GATES
+from train.checkpoint import ModelInfo
 
 LEVELS = ("classify", "cam", "full")
 
@@ -35,6 +37,7 @@ def test_manifest_describes_the_model(bundle: Path) -> None:
         {"threshold": 0.4, "bias": -0.3, "temperature": 1.5}
     )
     assert manifest.operating_points["streaks"].mask == 0.6
+    assert manifest.presence_temperatures["streaks"] == 1.4
     assert manifest.outputs["heatmap"].shape == ["N", 5, 2, 2]
     assert manifest.outputs["mask_probability"].shape == ["N", 5, 64, 64]
 
@@ -177,3 +180,16 @@ def test_golden_images_are_counted_and_read(checkpoint: Path, tmp_path: Path) ->
 def test_card_notes_that_cannot_be_read_are_an_error(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"notes\.md cannot be read as a text file"):
         export_bundle(checkpoint, tmp_path / "small", card_notes=tmp_path / "notes.md")
+
+
+def test_a_model_of_fewer_encoders_is_refused(info: ModelInfo) -> None:
+    network = replace(info.network, encoders=((*INDICATORS, "melanoma"),))
+    with pytest.raises(
+        ExportError, match="has 1 led by pigment_network; export a model with an encoder for each"
+    ):
+        check_exportable(info.model_copy(update={"network": network}))
+
+
+def test_a_model_without_masks_is_refused(info: ModelInfo) -> None:
+    with pytest.raises(ExportError, match="was trained without f_Seg, a bundle needs its masks"):
+        check_exportable(info.model_copy(update={"segmentation": False}))
