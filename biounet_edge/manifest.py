@@ -155,8 +155,8 @@ class Manifest(_Section):
     melanoma: MelanomaSpec
     operating_points: dict[str, OperatingPoint]
     presence_temperatures: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """Calibration of the indicators' probabilities: what each logit was divided by. The graphs have it already;
-    it is empty where the model was not calibrated."""
+    """Calibration of the indicators' probabilities: what each logit was divided by, which the graphs have
+    already; empty where the model was not calibrated."""
     """One per indicator."""
     opset: int = Field(ge=1)
     """ONNX operator set of every graph."""

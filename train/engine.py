@@ -56,7 +56,7 @@ class Engine:
             InputError: If there is no CUDA device where one is asked for.
         """
         self.machine = machine
-        self.device = _choose_device(machine.device)
+        self.device = choose_device(machine.device)
         self.share = Share()
         if distributed.is_torchelastic_launched():
             distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
@@ -192,7 +192,12 @@ def _without_averaging(subnetwork: nn.Module) -> AbstractContextManager[None]:
     return subnetwork.no_sync() if isinstance(subnetwork, DistributedDataParallel) else nullcontext()
 
 
-def _choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """The device of a name: auto is CUDA where there is one; under torchrun each process has its own.
+
+    Raises:
+        InputError: If there is no CUDA device where one is asked for.
+    """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise InputError(

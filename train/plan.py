@@ -13,7 +13,7 @@ from train.gradcam import explain
 from train.network import HEATMAPS, IndicatorNetwork, encoder_name
 from train.run import Run
 
-TIMED_GFLOPS = 500.0
+TIMED_GFLOPS = 200.0
 """Size of a timed update: about so much work, as far as up to 16 images make it. More images cost in
 proportion, or less."""
 
