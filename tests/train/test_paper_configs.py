@@ -96,6 +96,44 @@ def test_file_trains_what_the_tables_say_of_its_row(row: str) -> None:
     assert (stage.adversarial is not None) == said.virtual_adversarial
 
 
+STUDY = CONFIGS / "study"
+
+STUDY_ALONE: dict[str, dict[str, Any]] = {
+    "f_res": WITHOUT_F_SEG | {"indicator.contrastive_batch": 0},
+    "without_f_clr": {"indicator.contrastive_batch": 0},
+    # One encoder in place of five has five times their updates: every row has the same budget.
+    "five_tasks": ONE_ENCODER | {"indicator.iterations": 300},
+    "six_tasks": SIX_TASKS | {"indicator.iterations": 300},
+    "vat": DIFFERENCES["vat"]
+    | {
+        "indicator.iterations": 300,
+        "indicator.adversarial": DIFFERENCES["vat"]["indicator.adversarial"] | {"batch": 8},
+    },
+}
+"""Where the study's rows differ otherwise than the paper's: it names Dataset B in all of them."""
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_study_differs_from_its_bio_u_net_as_the_papers_row_does(row: str) -> None:
+    base, own = (keys_of(load_config(STUDY / f"{name}.toml")) for name in ("bio_u_net", row))
+    changed = {key: value for key, value in own.items() if value != base[key]}
+    names = {"row": row, "model.name": f"study-{row.replace('_', '-')}"} if row != "bio_u_net" else {}
+    assert changed == names | STUDY_ALONE.get(row, DIFFERENCES[row])
+
+
+def test_study_begins_from_weights_that_saw_no_held_out_image() -> None:
+    demo, study = load_config(CONFIGS / "demo.toml"), load_config(STUDY / "bio_u_net.toml")
+    assert study.initial_weights.endswith("runs/demo/stages/pretrain-2.safetensors")
+    assert study.data.split_seed == demo.data.split_seed
+    # A photograph's side depends on the first source that has it, its fractions and the seed.
+    sides = {s.name: (s.images, s.validation, s.test) for s in demo.data.annotated}
+    shared = [s for s in study.data.annotated if s.name in sides]
+    assert {s.name: (s.images, s.validation, s.test) for s in shared} == {
+        s.name: sides[s.name] for s in shared
+    }
+    assert [s.name for s in shared] == [name for name in sides if name != "ham10000"]
+
+
 def test_bio_u_net_has_the_papers_values() -> None:
     config = load("bio_u_net")
     stage, model, (annotated,) = config.indicator, config.model, config.data.annotated
