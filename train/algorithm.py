@@ -109,7 +109,7 @@ class Iteration:
             explained: E3; None where the stage has no f_Seg.
 
         Returns:
-            Loss of each update.
+            Loss of each subnetwork, of f_Seg the mean over its repeats.
         """
         engine, network = self.engine, self.subnetworks.network
         device = engine.device
@@ -127,18 +127,22 @@ class Iteration:
             losses["classification"] = engine.update(
                 *self.subnetworks.part("classification"), inputs, loss_of
             )
+        repeats = []
         for indicator, images, masks in material.segmentation if explained else ():
             assert explained is not None  # or the loop would be empty
             task, size_px = network.tasks.index(indicator), network.config.heatmap_size_px
             parts = torch.split(engine.normalise(images), engine.machine.micro_batch or len(images))
-            with engine.autocast():
-                heatmaps = torch.cat([explained.heatmaps(part, task, size_px) for part in parts])
+            # In the precision of prediction: half precision changes the finer heatmaps visibly.
+            heatmaps = torch.cat([explained.heatmaps(part, task, size_px) for part in parts])
             truth = masks.to(device)
-            losses["segmentation"] = engine.update(
+            loss = engine.update(
                 *self.subnetworks.part(f"segmentation-{indicator}"),
                 heatmaps.to(engine.dtype),
                 lambda logits, truth=truth: self._mean(soft_dice(torch.sigmoid(logits), truth)),  # type: ignore[misc]
             )
+            repeats.append(loss)
+        if repeats:
+            losses["segmentation"] = sum(repeats) / len(repeats)
         return losses
 
     def _contrastive_loss(self, embeddings: Tensor) -> Tensor:
@@ -218,6 +222,6 @@ def settle_batch_norm(
     explained = ExplainedEncoder(network.encoder, network.classification_head)
     for indicator in plan.localised:
         task = network.tasks.index(indicator)
+        heatmaps = [explained.heatmaps(batch, task, network.config.heatmap_size_px) for batch in pixels]
         with engine.autocast():
-            heatmaps = [explained.heatmaps(batch, task, network.config.heatmap_size_px) for batch in pixels]
             update_bn(heatmaps, network.heatmap_path(indicator))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
 from biounet_edge.errors import CheckpointError, InputError
+from train.checkpoint import load_module, load_tensors
 from train.config import TrainConfig
 from train.network import IndicatorNetwork
 
@@ -27,18 +28,38 @@ def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config
         InputError: If the weights do not fit this width, or cannot be downloaded.
         CheckpointError: If a file of weights is missing, damaged or of another network.
     """
-    if start is None:
-        if config.initial_weights != "random":
-            _load_resnet50(network, config)
-            _begin_heatmap_paths(network)
+    if start is None and config.initial_weights == "random":
         return
-    network.encoder.load_state_dict(start.encoder.state_dict())
-    network.projection_head.load_state_dict(start.projection_head.state_dict())
-    rows = [start.tasks.index(task) for task in network.tasks]
-    with torch.no_grad():
-        network.classification_head.weight.copy_(start.classification_head.weight[rows])
-        network.classification_head.bias.copy_(start.classification_head.bias[rows])
+    start = start or _read_stage(network, config)
+    if start is None:
+        _load_resnet50(network, config)
+    else:
+        network.encoder.load_state_dict(start.encoder.state_dict())
+        network.projection_head.load_state_dict(start.projection_head.state_dict())
+        rows = [start.tasks.index(task) for task in network.tasks]
+        with torch.no_grad():
+            network.classification_head.weight.copy_(start.classification_head.weight[rows])
+            network.classification_head.bias.copy_(start.classification_head.bias[rows])
     _begin_heatmap_paths(network)
+
+
+def _read_stage(network: IndicatorNetwork, config: TrainConfig) -> IndicatorNetwork | None:
+    """The network of a pretraining stage's file, heads included; None if the weights are a ResNet-50's."""
+    path = Path(config.initial_weights)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    tensors, state = load_tensors(path)
+    if "tasks" not in state:
+        return None
+    stage = IndicatorNetwork(network.config, tuple(state["tasks"]), ())
+    load_module(stage, tensors, path)
+    missing = sorted(set(network.tasks) - set(stage.tasks))
+    if missing:
+        raise CheckpointError(
+            f"expected a stage that learnt {', '.join(network.tasks)}, {path} has no {', '.join(missing)}; "
+            "pretrain over all tasks"
+        )
+    return stage
 
 
 def _load_resnet50(network: IndicatorNetwork, config: TrainConfig) -> None:
@@ -51,17 +72,13 @@ def _load_resnet50(network: IndicatorNetwork, config: TrainConfig) -> None:
         weights, origin = _download(), "torchvision's ImageNet weights"
     else:
         weights, origin = read_weights(Path(config.initial_weights)), config.initial_weights
-    own = {
-        name.removeprefix("encoder."): tensor
-        for name, tensor in weights.items()
-        if not name.startswith(("fc.", "classification_head.", "projection_head."))
-    }
+    own = {name: tensor for name, tensor in weights.items() if not name.startswith("fc.")}
     try:
         network.encoder.load_state_dict(own)
     except RuntimeError as error:
         raise CheckpointError(
-            f"expected ResNet-50 weights with torchvision's names, or a pretraining stage's, at base_width "
-            f"{config.model.base_width}; {origin} does not fit: {error}"
+            f"expected ResNet-50 weights with torchvision's names at base_width {config.model.base_width}; "
+            f"{origin} does not fit: {error}"
         ) from error
 
 

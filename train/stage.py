@@ -73,7 +73,12 @@ def train_stage(
         network.load_state_dict(position.best)
     run.epochs[name] = position.iteration // stage.iterations
     if run.engine.is_first:
-        state = {"epochs": run.epochs[name], "score": position.score, "best_epoch": position.best_epoch}
+        state = {
+            "tasks": tasks,
+            "epochs": run.epochs[name],
+            "score": position.score,
+            "best_epoch": position.best_epoch,
+        }
         save_tensors(finished, dict(network.state_dict()), state)
     run.engine.wait()
     return network
@@ -82,7 +87,7 @@ def train_stage(
 class _Training:
     """A stage while it trains.
 
-    E3 has the best weights so far; before there are any, those that the stage began with.
+    E3 has the best weights so far; before there are any, the current ones.
     """
 
     def __init__(self, run: Run, network: IndicatorNetwork, plan: Plan) -> None:
@@ -91,7 +96,7 @@ class _Training:
         self.plan = plan
         self.subnetworks = Subnetworks(network, plan.stage, run.engine)
         self.position = Position()
-        self._explained = ExplainedEncoder.copy_of(network)
+        self._explained: ExplainedEncoder | None = None
         self._last = run.folder / "last.safetensors"
         self._saved = time.monotonic()
 
@@ -111,8 +116,9 @@ class _Training:
         for number, material in zip(self._numbers(total), materials, strict=True):
             epoch, within = divmod(number, stage.iterations)
             self.subnetworks.set_learning_rate(stage, epoch)
-            explained = self._explained if explains else None
-            for name, value in iteration.train(number, material, explained).items():
+            if explains and self.position.best is None:
+                self._explained = ExplainedEncoder.copy_of(self.network)
+            for name, value in iteration.train(number, material, self._explained).items():
                 self.position.losses[name].append(value)
             self.position.iteration = number + 1
             run.report.advance()
@@ -194,6 +200,7 @@ class _Training:
         if not self._last.is_file():
             return
         tensors, state = load_tensors(self._last)
+        self.run.engine.load_scaler_state(state["scaler"])  # which goes on from stage to stage
         if state["stage"] != self.plan.name:
             return
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
@@ -202,7 +209,6 @@ class _Training:
             groups[group][name] = tensor
         load_module(self.network, groups["network"], self._last)
         unpack_optimizers(self.subnetworks.optimizers, groups["optimizer"])
-        self.run.engine.load_scaler_state(state["scaler"])
         self.position = Position(
             state["iteration"],
             state["score"],

@@ -103,7 +103,22 @@ def test_a_file_of_weights_is_relative_to_the_configuration(config_path: Path) -
 def test_a_pretraining_stage_reaches_the_encoder(from_file: TrainConfig, tmp_path: Path) -> None:
     trained = IndicatorNetwork(SMALL, TASKS, ())
     stage = tmp_path / "pretrain-1.safetensors"
-    save_tensors(stage, dict(trained.state_dict()))
+    save_tensors(stage, dict(trained.state_dict()), {"tasks": TASKS})
     network = IndicatorNetwork(SMALL, ("streaks", "melanoma"))
     initialise(network, None, from_file.model_copy(update={"initial_weights": str(stage)}))
     assert torch.equal(network.encoder.conv1.weight, trained.encoder.conv1.weight)
+    assert torch.equal(network.classification_head.weight[0], trained.classification_head.weight[2])
+
+
+def test_a_stage_without_a_task_is_refused(from_file: TrainConfig, tmp_path: Path) -> None:
+    stage = tmp_path / "pretrain-1.safetensors"
+    trained = IndicatorNetwork(SMALL, ("globules", "melanoma"), ())
+    save_tensors(stage, dict(trained.state_dict()), {"tasks": trained.tasks})
+    with pytest.raises(
+        CheckpointError, match=r"expected a stage that learnt streaks, melanoma, .* no streaks"
+    ):
+        initialise(
+            IndicatorNetwork(SMALL, ("streaks", "melanoma")),
+            None,
+            from_file.model_copy(update={"initial_weights": str(stage)}),
+        )

@@ -102,11 +102,11 @@ STUDY_ALONE: dict[str, dict[str, Any]] = {
     "f_res": WITHOUT_F_SEG | {"indicator.contrastive_batch": 0},
     "without_f_clr": {"indicator.contrastive_batch": 0},
     # One encoder in place of five has five times their updates: every row has the same budget.
-    "five_tasks": ONE_ENCODER | {"indicator.iterations": 225},
-    "six_tasks": SIX_TASKS | {"indicator.iterations": 225},
+    "five_tasks": ONE_ENCODER | {"indicator.iterations": 150},
+    "six_tasks": SIX_TASKS | {"indicator.iterations": 150},
     "vat": DIFFERENCES["vat"]
     | {
-        "indicator.iterations": 225,
+        "indicator.iterations": 150,
         "indicator.adversarial": DIFFERENCES["vat"]["indicator.adversarial"] | {"batch": 8},
     },
 }

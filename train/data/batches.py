@@ -102,7 +102,6 @@ class Batches:
             batch_size=None,
             sampler=range(begin, end),
             num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
         )
 
     def views(self, images: Tensor, plan: "Plan", iteration: int) -> Tensor:
