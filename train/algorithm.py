@@ -209,9 +209,8 @@ def settle_batch_norm(
 
     Source: Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021, arXiv:2105.07576, section 3
     """
-    count = math.ceil(SETTLING_BATCH / engine.share.world) * engine.share.world
     pixels = [
-        engine.normalise(batches.plain(count, plan.name, epoch * SETTLING_BATCHES + i))
+        engine.normalise(batches.plain(SETTLING_BATCH, plan.name, epoch * SETTLING_BATCHES + i))
         for i in range(SETTLING_BATCHES)
     ]
     with engine.autocast():
@@ -222,6 +221,15 @@ def settle_batch_norm(
     explained = ExplainedEncoder(network.encoder, network.classification_head)
     for indicator in plan.localised:
         task = network.tasks.index(indicator)
-        heatmaps = [explained.heatmaps(batch, task, network.config.heatmap_size_px) for batch in pixels]
+        size = engine.machine.micro_batch or SETTLING_BATCH
+        heatmaps = [
+            torch.cat(
+                [
+                    explained.heatmaps(part, task, network.config.heatmap_size_px)
+                    for part in torch.split(batch, size)
+                ]
+            )
+            for batch in pixels
+        ]
         with engine.autocast():
             update_bn(heatmaps, network.heatmap_path(indicator))

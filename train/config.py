@@ -62,7 +62,8 @@ class DataSource(Section):
     test: Fraction = 0.0
     """Part of the lesions that is held out."""
     validates: bool = True
-    """Whether its validation images count in scores and operating points; turn off for rendered images."""
+    """Whether the labels of its validation images count in scores, temperatures and operating points; turn
+    off for rendered images. Masks count in any case."""
     weight: float = Field(default=1.0, ge=0)
     """How often an image of this source is drawn for f_Res, relative to other sources."""
 
@@ -170,6 +171,8 @@ class StageConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "StageConfig":
+        if self.contrastive_batch == 1:
+            raise ValueError("f_CLR needs negatives: set contrastive_batch to at least 2, or to 0")
         if self.adversarial is not None and not self.classification_batch:
             raise ValueError("the virtual adversarial loss is part of f_Res; set classification_batch")
         return self
@@ -193,7 +196,9 @@ class TrainConfig(Section):
     """Stages that train one encoder over all tasks before it is copied to the five; no f_Seg."""
     indicator: StageConfig
     """Algorithm 1, once for each indicator."""
-    fusion_regularisation: tuple[float, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1)
+    fusion_regularisation: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1
+    )
     """Candidates for C of the logistic regression; the best on validation images is taken."""
     notice: str | None = None
     """Sentence that the exported bundle shows once a run."""
@@ -229,7 +234,9 @@ def format_config(config: TrainConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path.resolve() in above:
+        raise InputError(f"{path} extends itself, by way of {above[-1]}; name another file")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -241,9 +248,7 @@ def _read(path: Path) -> dict[str, Any]:
     if "extends" not in content:
         return content
     base = path.parent / content.pop("extends")
-    if base.resolve() == path.resolve():
-        raise InputError(f"{path} extends itself; name another file")
-    return _merge(_read(base), content)
+    return _merge(_read(base, (*above, path.resolve())), content)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,12 @@ Source: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Li
 arXiv:2101.06983
 """
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 import torch
@@ -26,12 +28,15 @@ from train.data.dataset import normalise
 
 Precision = Literal["float32", "bfloat16", "float16", "float64"]
 
+PATIENCE: Final = timedelta(days=1)
+"""How long processes wait for the first one, which alone validates and fits the fusion head."""
+
 HALF: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run may use; nothing of it changes what is trained, but for rounding."""
+    """What a run may use. It changes nothing but rounding, and with micro-batches what batch norm sees."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "float32"
@@ -57,9 +62,13 @@ class Engine:
         """
         self.machine = machine
         self.device = choose_device(machine.device)
+        if machine.precision == "float32":
+            # Not TF32, which convolutions take by default.
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         self.share = Share()
         if distributed.is_torchelastic_launched():
-            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            distributed.init_process_group(backend, timeout=PATIENCE)
             self.share = Share(distributed.get_rank(), distributed.get_world_size())
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=machine.precision == "float16")
 
@@ -98,6 +107,9 @@ class Engine:
 
         Returns:
             The loss.
+
+        Raises:
+            InputError: If the loss is not finite.
         """
         optimizer.zero_grad()
         parts = torch.split(inputs, self.machine.micro_batch or len(inputs))
@@ -106,9 +118,15 @@ class Engine:
             self._backward(loss)
         else:
             loss = self._accumulate(subnetwork, parts, loss_of)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise InputError(
+                f"expected a finite loss, got {value}: training diverged; lower the learning rate, or choose "
+                "--precision float32"
+            )
         self._scaler.step(optimizer)
         self._scaler.update()
-        return loss.item()
+        return value
 
     def _accumulate(
         self, subnetwork: nn.Module, parts: tuple[Tensor, ...], loss_of: Callable[[Tensor], Tensor]
@@ -184,7 +202,7 @@ class Engine:
 
     def close(self) -> None:
         """Leave the other processes."""
-        if self.share.world > 1:
+        if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
@@ -208,5 +226,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     # torchrun tells each process its GPU by this variable alone.
     index = int(os.environ.get("LOCAL_RANK", "0"))
+    if index >= torch.cuda.device_count():
+        raise InputError(
+            f"expected a CUDA device for each process, this machine has {torch.cuda.device_count()}; start "
+            "no more with --nproc-per-node"
+        )
     torch.cuda.set_device(index)
     return torch.device("cuda", index)

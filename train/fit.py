@@ -2,15 +2,16 @@
 
 A run folder holds everything: config.toml (the whole configuration), run.json (environment, git revision,
 machine), split.csv, metrics.jsonl, tensorboard/, stages/<stage>.safetensors (the best weights of a finished
-stage), last.safetensors while a stage trains, and at the end model.safetensors with model.json. Started again
-on the same folder, a run goes on after its last checkpoint, and ends with the very weights of an
-uninterrupted one.
+stage), last.safetensors (where the last stage stood), and at the end model.safetensors with model.json.
+Started again on the same folder, a run goes on after its last checkpoint, and ends with the very weights of
+an uninterrupted one.
 """
 
 from pathlib import Path
 
 from biounet_edge.errors import DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
+from train.algorithm import SETTLING_BATCH
 from train.checkpoint import load_tensors, write_text
 from train.config import TASKS, TrainConfig, format_config
 from train.data.batches import Batches
@@ -48,7 +49,7 @@ def fit(
         plan_only: Stop after the plan; no run folder is made.
 
     Returns:
-        Path of model.safetensors; None after the plan alone.
+        Path of model.safetensors; None after the plan alone, and in all processes but the first.
 
     Raises:
         DatasetError: If data is missing or contradicts itself, before any training.
@@ -65,7 +66,9 @@ def fit(
         if engine.is_first:
             _open_folder(run)
         engine.wait()
-        return _train(run, config_path.name)
+        _check_shared(run)
+        checkpoint = _train(run, config_path.name)
+        return checkpoint if engine.is_first else None
     finally:
         engine.close()
 
@@ -103,6 +106,7 @@ def prepare(config: TrainConfig, data_root: Path, folder: Path, report: Reporter
         )
     check_split({**split, "train": [*split["train"], *unlabelled]})
     _check_sufficient(config, split["train"], unlabelled)
+    _check_validation(config, split["validation"])
     _check_shares(config, engine)
     _check_precision(config, engine)
     _check_folder(config, folder)
@@ -134,12 +138,29 @@ def _check_sufficient(config: TrainConfig, training: list[Record], unlabelled: l
         )
 
 
+def _check_validation(config: TrainConfig, validation: list[Record]) -> None:
+    counted = {source.name for source in config.data.annotated if source.validates}
+    if not any(record.source in counted for record in validation):
+        raise DatasetError(
+            "calibration and operating points need validation images of a source that validates, there is "
+            "none; raise `validation`, or leave `validates` on for one source"
+        )
+
+
 def _check_shares(config: TrainConfig, engine: Engine) -> None:
     for stage in (*config.pretrain, config.indicator):
         for name in ("contrastive_batch", "classification_batch", "segmentation_batch"):
             engine.share.of(getattr(stage, name), name)
         if stage.adversarial is not None:
             engine.share.of(stage.adversarial.batch, "adversarial.batch")
+            whole = (stage.classification_batch + 2 * stage.adversarial.batch) // engine.share.world
+            if (engine.machine.micro_batch or whole) < whole:
+                raise InputError(
+                    "the virtual adversarial loss compares answers of one pass: --micro-batch must be at "
+                    f"least {whole} here, classification_batch and twice adversarial.batch; it is "
+                    f"{engine.machine.micro_batch}"
+                )
+    engine.share.of(SETTLING_BATCH, "the batch that batch norm settles on")
 
 
 def _check_precision(config: TrainConfig, engine: Engine) -> None:
@@ -162,6 +183,15 @@ def _check_folder(config: TrainConfig, folder: Path) -> None:
     last = folder / "last.safetensors"
     if last.is_file():
         load_tensors(last)
+
+
+def _check_shared(run: Run) -> None:
+    """Refuse processes that cannot see what the first one wrote: they would go on from somewhere else."""
+    if not (run.folder / "config.toml").is_file():
+        raise InputError(
+            f"process {run.engine.share.rank} does not see {run.folder}, which the first process made; "
+            "put the run folder on a file system that all machines share"
+        )
 
 
 def _open_folder(run: Run) -> None:

@@ -107,9 +107,13 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        weights: object = torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path} cannot be read as weights ({error}); fetch it again") from error
+    if not isinstance(weights, Mapping):
+        raise CheckpointError(
+            f"expected weights by name in {path}, got a {type(weights).__name__}; fetch it again"
+        )
     return weights
 
 

@@ -17,9 +17,7 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    source: Annotated[
-        str | None, typer.Option(help="Data source by its name; may be left out where there is one.")
-    ] = None,
+    source: SourceOption = None,
     side: SideOption = "test",
     data_root: DataRoot = Path("data"),
     output: Annotated[

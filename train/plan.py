@@ -41,7 +41,8 @@ def describe_plan(run: Run) -> list[str]:
         for indicator in INDICATORS
         if run.config.indicator.segmentation_batch
     ]
-    seconds = _measure(run, images=max(1, min(16, int(TIMED_GFLOPS / flops.classification_update))))
+    most = run.engine.machine.micro_batch or 16
+    seconds = _measure(run, images=max(1, min(most, 16, int(TIMED_GFLOPS / flops.classification_update))))
     total = 0.0
     for name, stage, networks in _stages(run):
         count = networks * stage.epochs * stage.iterations
@@ -55,7 +56,7 @@ def describe_plan(run: Run) -> list[str]:
         )
     per_image = ", ".join(f"{update} {_gflops(flops, update):.4g}" for update in seconds)
     lines.append(f"GFLOPs an image: {per_image}")
-    lines.append(f"estimated time: {timedelta(seconds=round(total))} and the reading of images")
+    lines.append(f"estimated time of the whole run: {timedelta(seconds=round(total))}, and reading images")
     return lines
 
 

@@ -85,8 +85,12 @@ class Run:
         """Append a line to metrics.jsonl, and its figures of an epoch to TensorBoard."""
         if not self.engine.is_first:
             return
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": stage, **values}) + "\n")
+        path = self.folder / "metrics.jsonl"
+        written = path.read_bytes() if path.is_file() else b""
+        # A kill while a line was written left a part of it; what it was about is done again.
+        with path.open("ab") as file:
+            file.truncate(written.rfind(b"\n") + 1)
+            file.write(json.dumps({"stage": stage, **values}).encode() + b"\n")
         if "epoch" in values:
             losses = {f"loss_{name}": value for name, value in values.get("losses", {}).items()}
             for name, value in {**values, **losses}.items():

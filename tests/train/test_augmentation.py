@@ -41,9 +41,11 @@ def test_draws_keep_to_their_ranges() -> None:
     assert 0.6 <= draw.colour.min() < 0.62
     unchanged = (draw.colour == 1).all(1).float().mean()
     assert unchanged == pytest.approx(0.2, abs=0.06)
-    # The part lies in the image: its centre and the half of its diagonal do not reach beyond a rotated frame.
-    centre = draw.theta[:, :, 2].norm(dim=1)
-    assert centre.max() <= 2**0.5
+    # The part lies in the (rotated) image: centre and half width together reach its edge at most.
+    linear = draw.theta[:, :, :2]
+    half = linear.norm(dim=1)  # (N, 2)
+    centre = ((linear / half[:, None]).mT @ draw.theta[:, :, 2:])[..., 0].abs()
+    assert (centre + half.clamp_max(1)).max() <= 1.0001
 
 
 def test_half_of_the_images_are_mirrored() -> None:

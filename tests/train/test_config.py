@@ -34,6 +34,18 @@ def test_extending_itself_is_an_error(config_path: Path) -> None:
         load_config(config_path)
 
 
+def test_extending_in_a_circle_is_an_error(extending: Path, config_path: Path) -> None:
+    config_path.write_text('extends = "own.toml"\n')
+    with pytest.raises(InputError, match=r"own\.toml extends itself, by way of .*tiny\.toml"):
+        load_config(extending)
+
+
+def test_one_contrastive_image_has_no_negative(config_path: Path) -> None:
+    config_path.write_text(config_path.read_text().replace("contrastive_batch = 4", "contrastive_batch = 1"))
+    with pytest.raises(InputError, match="f_CLR needs negatives"):
+        load_config(config_path)
+
+
 def test_extending_a_missing_file_is_an_error(extending: Path, config_path: Path) -> None:
     config_path.unlink()
     with pytest.raises(InputError, match=r"no configuration at .*tiny\.toml"):

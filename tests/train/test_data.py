@@ -262,3 +262,44 @@ def test_positives_of_rare_tasks_weigh_more_within_the_limit(config: TrainConfig
     weights = Batches(limited, images, images, Share()).positive_weight(("streaks", "melanoma"))
     assert weights.tolist() == [8.0, 3.0]
     assert TASKS[-1] == "melanoma"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"image": "I0", "streaks": "yes"}], "expected 0, 1 or an empty cell for streaks of I0, got 'yes'"),
+        (
+            [{"image": "I0"}, {"image": "I0"}],
+            "has 1 images in several rows, such as I0; keep one row an image",
+        ),
+    ],
+)
+def test_tables_that_contradict_themselves_are_refused(
+    rows: list[dict[str, object]], message: str, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "images" / "I0.png")
+    write_table(tmp_path / "t.csv", [dict.fromkeys(TASKS[:5], "") | row for row in rows])
+    source = DataSource(
+        name="a", layout="table", images="images", table="t.csv", columns=TableColumns(indicators=True)
+    )
+    with pytest.raises(DatasetError, match=message):
+        read_source(source, tmp_path)
+
+
+def test_presence_may_be_written_as_a_float(tmp_path: Path) -> None:
+    write_image(tmp_path / "images" / "I0.png")
+    write_table(tmp_path / "t.csv", [dict.fromkeys(TASKS[:5], "0.0") | {"image": "I0", "streaks": "1.0"}])
+    source = DataSource(
+        name="a", layout="table", images="images", table="t.csv", columns=TableColumns(indicators=True)
+    )
+    (record,) = read_source(source, tmp_path)
+    assert record.presence["streaks"]
+    assert not record.presence["globules"]
+
+
+def test_a_row_shorter_than_the_header_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "images" / "I0.png")
+    (tmp_path / "t.csv").write_text("image,melanoma\nI0\n")
+    source = DataSource(name="a", layout="table", images="images", table="t.csv")
+    with pytest.raises(DatasetError, match=r"row 2 of .* has fewer cells than the header"):
+        read_source(source, tmp_path)

@@ -2,11 +2,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from biounet_edge.errors import InputError
 from train.batch_norm import SharedBatchNorm
@@ -82,6 +83,48 @@ def test_shared_batch_norm_predicts_like_batch_norm() -> None:
     shared.load_state_dict(plain.state_dict())
     x = torch.randn(2, 3, 4, 4)
     torch.testing.assert_close(shared.eval()(x), plain.eval()(x))
+
+
+@pytest.fixture
+def group_of_one(tmp_path: Path) -> Iterator[None]:
+    distributed.init_process_group(
+        "gloo", store=distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_shared_batch_norm_trains_like_batch_norm() -> None:
+    torch.manual_seed(2)
+    plain, shared = nn.BatchNorm2d(3).double(), SharedBatchNorm(3).double()
+    nn.init.uniform_(plain.weight, 0.5, 2.0)
+    shared.load_state_dict(plain.state_dict())
+    features = torch.randn(4, 3, 5, 5, dtype=torch.float64).mul(3).add(1).requires_grad_()
+    weight = torch.randn(4, 3, 5, 5, dtype=torch.float64)
+    outputs, gradients = [], []
+    for norm in (plain, shared):
+        out = norm(features)
+        outputs.append(out)
+        gradients.append(torch.autograd.grad((out * weight).sum(), [features, norm.weight, norm.bias]))
+    torch.testing.assert_close(outputs[1], outputs[0])
+    for of_shared, of_plain in zip(gradients[1], gradients[0], strict=True):
+        torch.testing.assert_close(of_shared, of_plain)
+    torch.testing.assert_close(shared.running_mean, plain.running_mean)
+    torch.testing.assert_close(shared.running_var, plain.running_var)
+
+
+def test_a_diverged_loss_is_an_error() -> None:
+    network = nn.Linear(3, 2)
+    with pytest.raises(
+        InputError, match="expected a finite loss, got nan: training diverged; lower the learning"
+    ):
+        Engine(Machine("cpu")).update(
+            network,
+            torch.optim.SGD(network.parameters()),
+            torch.full((4, 3), torch.nan),
+            lambda out: out.mean(),
+        )
 
 
 def losses_of(folder: Path) -> list[dict[str, float]]:

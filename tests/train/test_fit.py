@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 
 from biounet_edge.errors import CheckpointError, DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
-from train.algorithm import Subnetworks
+from train.algorithm import ExplainedEncoder, Subnetworks
 from train.checkpoint import load_model, load_tensors
 from train.config import TrainConfig, load_config
 from train.data.dataset import ImageSet, normalise
 from train.engine import Engine, Machine
 from train.fit import fit
 from train.network import IndicatorNetwork
-from train.run import Silence
+from train.run import Run, Silence
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -212,7 +212,7 @@ def test_the_plan_comes_first_and_alone_where_asked(
     assert "Dataset A: 42 training and 18 validation images, 0 held out" in text
     assert "5 x 2 epochs of 2 iterations (f_CLR 4, f_Res 4, f_Seg 2)" in text
     assert "18 of 60 images are validation or test images of Dataset A, they are left out" in text
-    assert lines[-1].startswith("estimated time: 0:00:")
+    assert lines[-1].startswith("estimated time of the whole run: 0:00:")
 
 
 def test_the_run_folder_says_where_it_ran(finished: Path) -> None:
@@ -225,47 +225,76 @@ def test_the_run_folder_says_where_it_ran(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_continued(
-    config_path: Path, data_root: Path, tmp_path: Path, finished: Path
+def test_a_killed_process_ends_like_an_uninterrupted_one(
+    config_path: Path, data_root: Path, tmp_path: Path
 ) -> None:
-    text = config_path.read_text().replace("epochs = 2\niterations = 2", "epochs = 6\niterations = 1")
+    text = config_path.read_text().replace("epochs = 2\niterations = 2", "epochs = 3\niterations = 4")
     config_path.write_text(text)
-    run = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-m",
-        "train",
-        "fit",
-        str(config_path),
-        "--data-root",
-        str(data_root),
-        "--run",
-        str(run),
-    ]
+    command = [sys.executable, "-m", "train", "fit", str(config_path), "--data-root", str(data_root)]
+    command += ["--checkpoint-minutes", "0", "--run"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, env=environment)
-    metrics = run / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not metrics.is_file() or len(metrics.read_text().splitlines()) < 3:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(
+        [*command, str(killed)], cwd=REPOSITORY, stderr=subprocess.DEVNULL, env=environment
+    )
+    deadline = time.monotonic() + 240
+    while not (killed / "metrics.jsonl").is_file() or len(epochs_of(killed)) < 2:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    before = len(metrics.read_text().splitlines())
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip().endswith("model.safetensors")
-    epochs = [
-        json.loads(line)["epoch"]
-        for line in metrics.read_text().splitlines()
-        if '"stage": "pigment_network"' in line
-    ]
-    assert sorted(set(epochs)) == list(range(1, 7))
-    # The epoch that was running is done again; no finished one is.
-    assert len(epochs) in (6, 7)
-    assert before < 7
+    assert not (killed / "model.safetensors").exists()
+    for run in (killed, whole):
+        done = subprocess.run(
+            [*command, str(run)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip().endswith("model.safetensors")
+    resumed, expected = (load_file(run / "model.safetensors") for run in (killed, whole))
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+    assert sorted(set(epochs_of(killed))) == sorted(epochs_of(whole))
+
+
+def epochs_of(run: Path) -> list[tuple[str, int]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["stage"], line["epoch"]) for line in lines if "epoch" in line]
+
+
+def test_a_part_of_a_line_does_not_spoil_the_metrics(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"stage": "a"}\n{"stage": "b", "ep')
+    run = Run(*[None] * 8)  # type: ignore[arg-type]
+    run.folder, run.engine = tmp_path, Engine(Machine("cpu"))
+    run.log("b", epochs={"b": 1})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in lines] == ["a", "b"]
+
+
+def test_no_validation_image_is_an_error_before_training(
+    config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    config_path.write_text(config_path.read_text().replace("validation = 0.3", "validation = 0.0"))
+    with pytest.raises(DatasetError, match="need validation images of a source that validates"):
+        fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())
+
+
+def test_e3_has_the_current_weights_until_there_are_best_ones(
+    config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[torch.Tensor] = []
+    compute = ExplainedEncoder.heatmaps
+
+    def remember(self: ExplainedEncoder, pixels: torch.Tensor, task: int, size_px: int) -> torch.Tensor:
+        if pixels.shape[0] == config.indicator.segmentation_batch:
+            heads.append(self.classification_head.weight.clone())
+        return compute(self, pixels, task, size_px)
+
+    monkeypatch.setattr(ExplainedEncoder, "heatmaps", remember)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, config_path, data_root, tmp_path / "run", Interruption(3))
+    # Two epochs of two iterations: current, current, best, best.
+    assert not torch.equal(heads[0], heads[1])
+    assert torch.equal(heads[2], heads[3])
 
 
 def test_another_seed_in_the_folder_is_refused(finished: Path, config_path: Path, data_root: Path) -> None:

@@ -1,6 +1,7 @@
 """Readers of the published on-disk layouts. Each returns records; no pixel is read here."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 from biounet_edge.errors import DatasetError
 from biounet_edge.indicators import INDICATORS
 from train.config import DataSource, TableColumns
+
+FLAGS: Final = {"0": False, "0.0": False, "1": True, "1.0": True}
+"""How tables write whether an indicator is there; programs that know no missing integer write 1.0."""
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
@@ -122,6 +126,13 @@ def read_table(source: DataSource, images: dict[str, Path], root: Path) -> list[
             f"{source.name}: {path} has no column {', '.join(missing)}; it has {', '.join(rows[0])}; "
             "name its columns under `columns` in the configuration"
         )
+    counts = Counter(row[columns.image] for row in rows)
+    repeated = [image_id for image_id, count in counts.items() if count > 1]
+    if repeated:
+        raise DatasetError(
+            f"{source.name}: {path} has {len(repeated)} images in several rows, such as {repeated[0]}; "
+            "keep one row an image"
+        )
     _check_known({row[columns.image]: row for row in rows}, images, f"{source.name}: rows of {path}")
     return [_record(row, source, images) for row in rows]
 
@@ -129,9 +140,14 @@ def read_table(source: DataSource, images: dict[str, Path], root: Path) -> list[
 def _record(row: dict[str, str], source: DataSource, images: dict[str, Path]) -> Record:
     columns, image_id = source.columns, row[source.columns.image]
     diagnosis = row[columns.diagnosis].strip() if columns.diagnosis else ""
-    presence = {
-        name: row[name].strip() == "1" for name in INDICATORS if columns.indicators and row[name].strip()
-    }
+    named = [name for name in INDICATORS if columns.indicators and row[name].strip()]
+    unknown = [name for name in named if row[name].strip() not in FLAGS]
+    if unknown:
+        raise DatasetError(
+            f"{source.name}: expected 0, 1 or an empty cell for {unknown[0]} of {image_id}, got "
+            f"{row[unknown[0]]!r}; correct the table"
+        )
+    presence = {name: FLAGS[row[name].strip()] for name in named}
     return Record(
         image_id,
         images[image_id],
@@ -180,6 +196,9 @@ def _read_rows(path: Path, name: str) -> list[dict[str, str]]:
         rows = list(csv.DictReader(file))
     if not rows:
         raise DatasetError(f"{name}: {path} has no rows; expected one an image")
+    short = [number for number, row in enumerate(rows, start=2) if None in row.values()]
+    if short:
+        raise DatasetError(f"{name}: row {short[0]} of {path} has fewer cells than the header; complete it")
     return rows
 
 
