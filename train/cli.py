@@ -21,7 +21,8 @@ def fit(
     config: Annotated[Path, typer.Argument(help="TOML file that describes the run.")],
     data_root: DataRoot = Path("data"),
     run: Annotated[
-        Path | None, typer.Option(help="Run folder; default runs/<name of the configuration>.")
+        Path | None,
+        typer.Option("--run", "--run-folder", help="Run folder; default runs/<name of the configuration>."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's seed.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
@@ -40,7 +41,8 @@ def fit(
 ) -> None:
     """Train a model; started again on the same run folder, go on where it stopped.
 
-    For several GPUs: torchrun --nproc-per-node N -m train fit ...
+    For several GPUs: torchrun --nproc-per-node N -m train fit ... (torchrun has options that begin with
+    --run: name the folder with --run-folder there)
     """
     from train.config import load_config
     from train.engine import Machine

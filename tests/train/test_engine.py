@@ -136,10 +136,16 @@ def losses_of(folder: Path) -> list[dict[str, float]]:
 def test_two_processes_give_the_loss_curve_of_one(config_path: Path, data_root: Path, tmp_path: Path) -> None:
     # In float64: Adam lets float32's rounding of another order of summation grow to 1e-2 in a few steps of
     # a batch this small, and the comparison would judge chaos. Any fault in the sums shows in float64 too.
-    config_path.write_text(config_path.read_text().replace("iterations = 2", "iterations = 3"))
+    # For the same reason few iterations with f_Seg: a random network has heatmaps of rounding alone, and
+    # dividing them by their maximum makes them large.
+    head, stages = config_path.read_text().split("[[pretrain]]")
+    pretrain, indicator = stages.split("[indicator]")
+    pretrain = pretrain.replace("iterations = 2", "iterations = 6")
+    indicator = indicator.replace("epochs = 2\niterations = 2", "epochs = 1\niterations = 1")
+    config_path.write_text(f"{head}[[pretrain]]{pretrain}[indicator]{indicator}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = ["-m", "train", "fit", str(config_path), "--data-root", str(data_root)]
-    arguments += ["--device", "cpu", "--precision", "float64", "--run"]
+    arguments += ["--device", "cpu", "--precision", "float64", "--run-folder"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
     for launch, name in ((arguments, "one"), (torchrun, "two")):
         subprocess.run(
@@ -150,7 +156,7 @@ def test_two_processes_give_the_loss_curve_of_one(config_path: Path, data_root: 
             capture_output=True,
         )
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
-    assert len(one) == 11
+    assert len(one) == 6
     assert set(one[-1]) == {"stage", "contrastive", "classification", "segmentation"}
     for of_one, of_two in zip(one, two, strict=True):
         assert of_two == pytest.approx(of_one, abs=1e-4)

@@ -266,7 +266,7 @@ def test_write_isic2018_refuses_a_folder_that_holds_files(tmp_path: Path) -> Non
 
 
 def test_write_isic2018_refuses_no_images(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at least one image, got 0; ask for more"):
+    with pytest.raises(InputError, match="Expected 1 to 100000 images, got 0; ask for another number"):
         write_isic2018(tmp_path / "out", 0, 0)
 
 

@@ -1,7 +1,7 @@
 """The loss of VAT; in double precision where values are compared, as xi is a small step of a difference."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -287,6 +287,15 @@ def test_loss_teaches_the_weights_through_the_perturbed_images_alone() -> None:
     torch.testing.assert_close(classifier[1].weight.grad, error.T @ moved.flatten(1) / len(pixels))
 
 
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    convolutions = torch.backends.cudnn.conv
+    before, convolutions.fp32_precision = convolutions.fp32_precision, "tf32"
+    yield
+    convolutions.fp32_precision = before
+
+
+@pytest.mark.usefixtures("tf32")
 def test_search_runs_in_full_precision() -> None:
     classifier = CurvedClassifier(24)
     pixels, start = (torch.from_numpy(values).float() for values in draw(25, SHAPE, SHAPE))
@@ -297,12 +306,11 @@ def test_search_runs_in_full_precision() -> None:
         seen.add((torch.is_autocast_enabled("cpu"), *(o.fp32_precision for o in operations)))
         return classifier.torch(x)
 
-    before = torch.backends.cudnn.conv.fp32_precision
     with torch.autocast("cpu", torch.bfloat16):
         virtual_adversarial_loss(classify, pixels, start, epsilon=1.0, xi=1e-2, power_iterations=1)
         assert torch.is_autocast_enabled("cpu")
     assert seen == {(False, "ieee", "ieee")}
-    assert torch.backends.cudnn.conv.fp32_precision == before != "ieee"
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
 
 
 def test_direction_of_another_shape_is_refused() -> None:
