@@ -136,13 +136,8 @@ def losses_of(folder: Path) -> list[dict[str, float]]:
 def test_two_processes_give_the_loss_curve_of_one(config_path: Path, data_root: Path, tmp_path: Path) -> None:
     # In float64: Adam lets float32's rounding of another order of summation grow to 1e-2 in a few steps of
     # a batch this small, and the comparison would judge chaos. Any fault in the sums shows in float64 too.
-    # For the same reason few iterations with f_Seg: a random network has heatmaps of rounding alone, and
-    # dividing them by their maximum makes them large.
-    head, stages = config_path.read_text().split("[[pretrain]]")
-    pretrain, indicator = stages.split("[indicator]")
-    pretrain = pretrain.replace("iterations = 2", "iterations = 6")
-    indicator = indicator.replace("epochs = 2\niterations = 2", "epochs = 1\niterations = 1")
-    config_path.write_text(f"{head}[[pretrain]]{pretrain}[indicator]{indicator}")
+    text = config_path.read_text().replace("iterations = 2", "iterations = 3")
+    config_path.write_text(text.replace("epochs = 2", "epochs = 1"))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = ["-m", "train", "fit", str(config_path), "--data-root", str(data_root)]
     arguments += ["--device", "cpu", "--precision", "float64", "--run-folder"]

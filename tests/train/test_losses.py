@@ -139,3 +139,10 @@ def test_masked_bce_weighs_positives() -> None:
 
 def test_masked_bce_without_labels_is_zero() -> None:
     assert float(masked_bce(torch.ones(2, 1), torch.full((2, 1), float("nan")))) == 0
+
+
+def test_masked_bce_keeps_the_precision_of_the_logits() -> None:
+    logits = torch.zeros(2, 1, dtype=torch.float64)
+    loss = masked_bce(logits, torch.tensor([[1.0], [0.0]]), torch.ones(1))
+    assert loss.dtype == torch.float64
+    assert float(loss) == pytest.approx(math.log(2), abs=1e-15)

@@ -17,7 +17,9 @@ def masked_bce(logits: Tensor, labels: Tensor, positive_weight: Tensor | None = 
         Mean over the labels that are there, a scalar; 0 where there is none.
     """
     known = ~torch.isnan(labels)
+    # PyTorch computes in the precision of the labels, not of the logits.
+    weight = None if positive_weight is None else positive_weight.to(logits.dtype)
     loss = functional.binary_cross_entropy_with_logits(
-        logits, torch.nan_to_num(labels), pos_weight=positive_weight, reduction="none"
+        logits, torch.nan_to_num(labels).to(logits.dtype), pos_weight=weight, reduction="none"
     )
     return (loss * known).sum() / known.sum().clamp_min(1)
