@@ -14,8 +14,7 @@ from train.config import StageConfig
 from train.data.batches import Batches, Material, Plan
 from train.engine import Engine
 from train.gradcam import explain, stack_heatmaps
-from train.losses import bernoulli_divergence, masked_bce, nt_xent, soft_dice
-from train.losses.virtual_adversarial import adversarial_perturbation
+from train.losses import adversarial_perturbation, bernoulli_divergence, masked_bce, nt_xent, soft_dice
 from train.network import Classifier, Encoder, IndicatorNetwork, Projection
 
 SETTLING_BATCHES = 4

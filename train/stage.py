@@ -2,7 +2,6 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,7 +112,7 @@ class _Training:
         explains = bool(plan.localised and stage.segmentation_batch)
         began = time.monotonic()
         materials = run.batches.load(plan, self.position.iteration, total)
-        for number, material in zip(self._numbers(total), materials, strict=True):
+        for number, material in enumerate(materials, self.position.iteration):
             epoch, within = divmod(number, stage.iterations)
             self.subnetworks.set_learning_rate(stage, epoch)
             if explains and self.position.best is None:
@@ -130,9 +129,6 @@ class _Training:
                     break
             elif run.engine.broadcast(self._checkpoint_is_due()):
                 self.save()
-
-    def _numbers(self, total: int) -> Iterator[int]:
-        yield from range(self.position.iteration, total)
 
     def _end_epoch(self, epoch: int, seconds: float) -> None:
         """Settle, validate, log; remember the weights if they are the best so far."""

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from train.config import TrainConfig, load_config
+from train.fit import fit
+from train.run import Silence
 from train.synthesis import write_isic2018
 
 # Two threads on tensors this small wait for each other longer than they compute.
@@ -72,3 +74,25 @@ def config_path(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(config_path: Path) -> TrainConfig:
     return load_config(config_path)
+
+
+@pytest.fixture(scope="session")
+def finished(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder, trained without interruption."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = folder / "tiny.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    fit(load_config(path), path, data_root, folder / "run", Silence())
+    return folder / "run"
+
+
+class Interruption(Silence):
+    """Stops a run at its n-th epoch, as a power cut would."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def message(self, text: str) -> None:
+        self.epochs -= " epoch " in text
+        if self.epochs == 0:
+            raise KeyboardInterrupt

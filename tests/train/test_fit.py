@@ -1,9 +1,4 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,40 +7,14 @@ from safetensors.torch import load_file
 
 from biounet_edge.errors import CheckpointError, DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
-from train.algorithm import ExplainedEncoder, Subnetworks
-from train.checkpoint import load_model, load_tensors
+from train.checkpoint import load_model
 from train.config import TrainConfig, load_config
 from train.data.dataset import ImageSet, normalise
-from train.engine import Engine, Machine
+from train.engine import Machine
 from train.fit import fit
-from train.network import IndicatorNetwork
-from train.run import Run, Silence
+from train.run import Silence
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-class Interruption(Silence):
-    """Stops a run at its n-th epoch, as a power cut would."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def message(self, text: str) -> None:
-        self.epochs -= " epoch " in text
-        if self.epochs == 0:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture(scope="module")
-def finished(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder, trained without interruption."""
-    from tests.train.conftest import CONFIG
-
-    folder = tmp_path_factory.mktemp("finished")
-    path = folder / "tiny.toml"
-    path.write_text(CONFIG, encoding="utf-8")
-    fit(load_config(path), path, data_root, folder / "run", Silence())
-    return folder / "run"
 
 
 def test_a_run_leaves_a_model_that_says_what_it_is(finished: Path) -> None:
@@ -76,54 +45,6 @@ def test_checkpoint_stores_shared_convolutions_once(finished: Path) -> None:
     assert "networks.streaks.encoder.layer1.0.conv1.weight" in names
     assert "networks.streaks.heatmap_paths.streaks.encoder.layer1.0.conv1.weight" not in names
     assert "networks.streaks.heatmap_paths.streaks.encoder.layer1.0.bn1.weight" in names
-
-
-@pytest.mark.parametrize("epochs", [1, 4])
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    epochs: int, finished: Path, config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        fit(config, config_path, data_root, tmp_path / "run", Interruption(epochs))
-    fit(config, config_path, data_root, tmp_path / "run", Silence())
-    resumed, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
-    assert resumed.keys() == expected.keys()
-    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-
-
-class Halt(Silence):
-    """Stops a run after its n-th iteration."""
-
-    def __init__(self, iterations: int) -> None:
-        self.left = iterations
-        self.training = False
-
-    def begin(self, what: str, total: int, done: int = 0) -> None:
-        self.training = what not in ("read images", "fusion")
-
-    def advance(self, count: int = 1) -> None:
-        self.left -= count * self.training
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("iterations", [4, 5])
-def test_a_run_stopped_within_an_epoch_ends_like_an_uninterrupted_one(
-    iterations: int, finished: Path, config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path
-) -> None:
-    often = Machine(checkpoint_minutes=0)
-    with pytest.raises(KeyboardInterrupt):
-        fit(config, config_path, data_root, tmp_path / "run", Halt(iterations), often)
-    _, position = load_tensors(tmp_path / "run" / "last.safetensors")
-    # Two iterations of pretraining; the checkpoint of the iteration that was stopped was not written.
-    assert position["stage"] == ("pigment_network" if iterations > 3 else "pretrain-1")
-    assert position["iteration"] == iterations - 3
-    fit(config, config_path, data_root, tmp_path / "run", Silence(), often)
-    resumed, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
-    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-    assert (
-        load_tensors(finished / "last.safetensors")[1]
-        == load_tensors(tmp_path / "run" / "last.safetensors")[1]
-    )
 
 
 def test_worker_processes_change_nothing(
@@ -224,83 +145,12 @@ def test_the_run_folder_says_where_it_ran(finished: Path) -> None:
     assert list((finished / "tensorboard").iterdir())
 
 
-@pytest.mark.slow
-def test_a_killed_process_ends_like_an_uninterrupted_one(
-    config_path: Path, data_root: Path, tmp_path: Path
-) -> None:
-    text = config_path.read_text().replace("epochs = 2\niterations = 2", "epochs = 3\niterations = 4")
-    config_path.write_text(text)
-    command = [sys.executable, "-m", "train", "fit", str(config_path), "--data-root", str(data_root)]
-    command += ["--checkpoint-minutes", "0", "--run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    process = subprocess.Popen(
-        [*command, str(killed)], cwd=REPOSITORY, stderr=subprocess.DEVNULL, env=environment
-    )
-    deadline = time.monotonic() + 240
-    while not (killed / "metrics.jsonl").is_file() or len(epochs_of(killed)) < 2:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "model.safetensors").exists()
-    for run in (killed, whole):
-        done = subprocess.run(
-            [*command, str(run)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stdout.strip().endswith("model.safetensors")
-    resumed, expected = (load_file(run / "model.safetensors") for run in (killed, whole))
-    assert resumed.keys() == expected.keys()
-    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-    assert sorted(set(epochs_of(killed))) == sorted(epochs_of(whole))
-
-
-def epochs_of(run: Path) -> list[tuple[str, int]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [(line["stage"], line["epoch"]) for line in lines if "epoch" in line]
-
-
-def test_a_part_of_a_line_does_not_spoil_the_metrics(finished: Path, tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"stage": "a"}\n{"stage": "b", "ep')
-    run = Run(*[None] * 8)  # type: ignore[arg-type]
-    run.folder, run.engine = tmp_path, Engine(Machine("cpu"))
-    run.log("b", epochs={"b": 1})
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["stage"] for line in lines] == ["a", "b"]
-
-
 def test_no_validation_image_is_an_error_before_training(
     config_path: Path, data_root: Path, tmp_path: Path
 ) -> None:
     config_path.write_text(config_path.read_text().replace("validation = 0.3", "validation = 0.0"))
     with pytest.raises(DatasetError, match="need validation images of a source that validates"):
         fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())
-
-
-def test_e3_has_the_current_weights_until_there_are_best_ones(
-    config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heads: list[torch.Tensor] = []
-    compute = ExplainedEncoder.heatmaps
-
-    def remember(self: ExplainedEncoder, pixels: torch.Tensor, task: int, size_px: int) -> torch.Tensor:
-        if pixels.shape[0] == config.indicator.segmentation_batch:
-            heads.append(self.classification_head.weight.clone())
-        return compute(self, pixels, task, size_px)
-
-    monkeypatch.setattr(ExplainedEncoder, "heatmaps", remember)
-    with pytest.raises(KeyboardInterrupt):
-        fit(config, config_path, data_root, tmp_path / "run", Interruption(3))
-    # Two epochs of two iterations: current, current, best, best.
-    assert not torch.equal(heads[0], heads[1])
-    assert torch.equal(heads[2], heads[3])
-
-
-def test_another_seed_in_the_folder_is_refused(finished: Path, config_path: Path, data_root: Path) -> None:
-    config_path.write_text(config_path.read_text().replace("seed = 3", "seed = 4"))
-    with pytest.raises(InputError, match="holds a run of another configuration or seed"):
-        fit(load_config(config_path), config_path, data_root, finished, Silence())
 
 
 def test_missing_masks_are_found_before_training(config_path: Path, data_root: Path, tmp_path: Path) -> None:
@@ -349,16 +199,3 @@ def test_a_trained_model_classifies_alike_when_loaded(
     (first, _), (second, _) = load_model(finished), load_model(finished / "model.safetensors")
     pixels = normalise(images.images([0, 1]))
     assert torch.equal(first.network("streaks").classify(pixels), second.network("streaks").classify(pixels))
-
-
-def test_the_encoder_may_learn_slower_than_the_rest(config: TrainConfig) -> None:
-    optimizer = config.indicator.optimizer.model_copy(update={"encoder_learning_rate": 1e-6})
-    stage = config.indicator.model_copy(update={"optimizer": optimizer})
-    network = IndicatorNetwork(config.model.network, ("streaks", "melanoma"))
-    subnetworks = Subnetworks(network, stage, Engine(Machine("cpu")))
-    shared, own = subnetworks.part("segmentation-streaks")[1].param_groups
-    assert (shared["lr"], own["lr"]) == (1e-6, 1e-4)
-    assert any(weight is network.encoder.layer3[1].conv2.weight for weight in shared["params"])
-    assert any(weight is network.heatmap_path("streaks").encoder.conv1.weight for weight in own["params"])
-    everything = {id(w) for w in network.heatmap_path("streaks").parameters()}
-    assert {id(w) for group in (shared, own) for w in group["params"]} == everything

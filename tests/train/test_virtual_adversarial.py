@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from train.losses.virtual_adversarial import (
     adversarial_perturbation,
     bernoulli_divergence,
-    virtual_adversarial_loss,
 )
 
 Array = NDArray[np.float64]
@@ -114,6 +114,14 @@ def test_divergence_holds_the_reference_fixed() -> None:
 def test_divergence_of_different_shapes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected logits of shape \(2, 6\), got \(2, 5\)"):
         bernoulli_divergence(torch.zeros(2, 6), torch.zeros(2, 5))
+
+
+def virtual_adversarial_loss(
+    classify: Callable[[Tensor], Tensor], pixels: Tensor, direction: Tensor, **settings: Any
+) -> Tensor:
+    """Its two parts put together, as f_Res does it."""
+    perturbation = adversarial_perturbation(classify, pixels, direction, **settings)
+    return bernoulli_divergence(classify(pixels), classify(pixels + perturbation))
 
 
 @pytest.mark.parametrize("power_iterations", [1, 2])
@@ -307,7 +315,7 @@ def test_search_runs_in_full_precision() -> None:
         return classifier.torch(x)
 
     with torch.autocast("cpu", torch.bfloat16):
-        virtual_adversarial_loss(classify, pixels, start, epsilon=1.0, xi=1e-2, power_iterations=1)
+        adversarial_perturbation(classify, pixels, start, epsilon=1.0, xi=1e-2, power_iterations=1)
         assert torch.is_autocast_enabled("cpu")
     assert seen == {(False, "ieee", "ieee")}
     assert torch.backends.cudnn.conv.fp32_precision == "tf32"
@@ -315,7 +323,7 @@ def test_search_runs_in_full_precision() -> None:
 
 def test_direction_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a direction of shape \(3, 3, 2, 2\), got \(1, 3, 2, 2\)"):
-        virtual_adversarial_loss(
+        adversarial_perturbation(
             CurvedClassifier(0).torch,
             torch.zeros(SHAPE),
             torch.zeros(1, 3, 2, 2),

@@ -3,6 +3,6 @@
 from train.losses.bce import masked_bce
 from train.losses.nt_xent import nt_xent
 from train.losses.soft_dice import soft_dice
-from train.losses.virtual_adversarial import bernoulli_divergence, virtual_adversarial_loss
+from train.losses.virtual_adversarial import adversarial_perturbation, bernoulli_divergence
 
-__all__ = ["bernoulli_divergence", "masked_bce", "nt_xent", "soft_dice", "virtual_adversarial_loss"]
+__all__ = ["adversarial_perturbation", "bernoulli_divergence", "masked_bce", "nt_xent", "soft_dice"]

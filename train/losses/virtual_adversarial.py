@@ -81,42 +81,18 @@ def adversarial_perturbation(
         ValueError: If the shapes differ.
     """
     _check_shapes(pixels, direction, "a direction")
+    direction = _unit(direction.detach())
     with _full_precision(pixels.device):
-        reference = _fixed_prediction(classify, pixels)
-        return _perturbation(classify, pixels, reference, direction, epsilon, xi, power_iterations)
-
-
-def virtual_adversarial_loss(
-    classify: Classify,
-    pixels: Tensor,
-    direction: Tensor,
-    *,
-    epsilon: float,
-    xi: float,
-    power_iterations: int,
-) -> Tensor:
-    """Local distributional smoothness: how far the prediction moves under its adversarial perturbation.
-
-    Args:
-        classify: The classifier; the gradient of the loss flows into its weights through the perturbed images
-            alone, the prediction of the images as they are is held fixed.
-        pixels: Normalised images, shape (N, 3, H, W); labels are not needed.
-        direction: As in `adversarial_perturbation`.
-        epsilon: As in `adversarial_perturbation`.
-        xi: As in `adversarial_perturbation`.
-        power_iterations: As in `adversarial_perturbation`.
-
-    Returns:
-        Mean over the images, a scalar; 0 where the prediction does not depend on the pixels.
-
-    Raises:
-        ValueError: If the shapes differ.
-    """
-    _check_shapes(pixels, direction, "a direction")
-    with _full_precision(pixels.device):
-        reference = _fixed_prediction(classify, pixels)
-        perturbation = _perturbation(classify, pixels, reference, direction, epsilon, xi, power_iterations)
-        return bernoulli_divergence(reference, classify(pixels + perturbation))
+        with torch.no_grad():
+            reference = classify(pixels)
+        for _ in range(power_iterations):
+            step = (xi * direction).requires_grad_()
+            divergence = bernoulli_divergence(reference, classify(pixels + step))
+            # torch.autograd.grad, not backward: the weights' own gradients stay as they are.
+            (gradient,) = torch.autograd.grad(divergence, step)
+            flat = gradient.flatten(1).abs().amax(1) == 0  # (N)
+            direction = torch.where(flat.view(-1, 1, 1, 1), direction, _unit(gradient))
+    return epsilon * direction
 
 
 @contextmanager
@@ -135,31 +111,6 @@ def _full_precision(device: torch.device) -> Iterator[None]:
     finally:
         for operation, precision in zip(operations, before, strict=True):
             operation.fp32_precision = precision
-
-
-@torch.no_grad()
-def _fixed_prediction(classify: Classify, pixels: Tensor) -> Tensor:
-    return classify(pixels)
-
-
-def _perturbation(
-    classify: Classify,
-    pixels: Tensor,
-    reference: Tensor,
-    direction: Tensor,
-    epsilon: float,
-    xi: float,
-    power_iterations: int,
-) -> Tensor:
-    direction = _unit(direction.detach())
-    for _ in range(power_iterations):
-        step = (xi * direction).requires_grad_()
-        divergence = bernoulli_divergence(reference, classify(pixels + step))
-        # torch.autograd.grad, not backward: the weights' own gradients stay as they are.
-        (gradient,) = torch.autograd.grad(divergence, step)
-        flat = gradient.flatten(1).abs().amax(1) == 0  # (N)
-        direction = torch.where(flat.view(-1, 1, 1, 1), direction, _unit(gradient))
-    return epsilon * direction
 
 
 def _unit(vectors: Tensor) -> Tensor:
