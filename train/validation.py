@@ -15,7 +15,8 @@ from train.data.dataset import ImageSet, normalise
 from train.metrics import auc, continuous_dice
 from train.network import IndicatorNetwork
 
-BATCH = 32
+BATCH = 8
+"""Images judged at once; Grad-CAM at full width and 512 pixels keeps about half a gigabyte for each."""
 
 
 def validate(
