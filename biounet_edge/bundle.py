@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import BundleNotFoundError, InputError, IntegrityError
-from biounet_edge.manifest import Level, Manifest, parse_manifest
+from biounet_edge.manifest import GraphPrecision, Level, Manifest, parse_manifest
 
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
@@ -25,6 +25,19 @@ class GoldenOutputs:
     """Graph inputs, shape (G, H, W, 3), uint8 RGB."""
     outputs: dict[str, NDArray[np.float32]]
     """Reference per output name, first axis G, float32."""
+
+    def first(self, count: int) -> "GoldenOutputs":
+        """Takes the first images only.
+
+        Args:
+            count: How many.
+
+        Returns:
+            Their inputs and references.
+        """
+        return GoldenOutputs(
+            self.image[:count], {name: array[:count] for name, array in self.outputs.items()}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +78,53 @@ class Bundle:
             _check_file(folder / name, spec.sha256)
         return cls(folder, manifest, hashlib.sha256(text).hexdigest())
 
-    def graph(self, level: Level) -> Path:
+    def graph(self, level: Level, precision: GraphPrecision = "float32") -> Path:
         """Finds the graph that computes a level.
 
         Args:
             level: How much is to be computed.
+            precision: Number format that the graph computes in.
 
         Returns:
             Path of the ONNX file.
 
         Raises:
-            InputError: If the bundle has no such level.
+            InputError: If the bundle has no such level, or not in that precision.
         """
         if level not in self.manifest.levels:
             levels = ", ".join(self.manifest.levels)
             raise InputError(
                 f"the bundle {self.manifest.name} has no level {level!r}: choose one of {levels}"
             )
-        return self.folder / self.manifest.levels[level].graph
+        graphs = self.manifest.levels[level].graphs
+        if precision not in graphs:
+            raise InputError(
+                f"the bundle {self.manifest.name} has level {level} in {', '.join(graphs)} and not in "
+                f"{precision}: choose one of these, or export it with --precision {precision}"
+            )
+        return self.folder / graphs[precision]
+
+    def component(self, name: str, precision: GraphPrecision = "float32") -> Path:
+        """Finds the graph of a component.
+
+        Args:
+            name: Such as "encoder_streaks", "decoder_streaks" or "fusion".
+            precision: Number format that the graph computes in.
+
+        Returns:
+            Path of the ONNX file.
+
+        Raises:
+            InputError: If the bundle has no such component, or not in that precision.
+        """
+        file = graph_file(name, precision)
+        files = self.manifest.components.get(precision, [])
+        if file not in files:
+            raise InputError(
+                f"the bundle {self.manifest.name} has no component {file}: expected one of "
+                f"{', '.join(files) or 'none'}"
+            )
+        return self.folder / file
 
     def golden(self) -> GoldenOutputs:
         """Reads the golden inputs and outputs.
@@ -103,6 +145,19 @@ class Bundle:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise IntegrityError(f"{self.folder / GOLDEN_NAME} is damaged: {error}") from error
         return GoldenOutputs(image, outputs)
+
+
+def graph_file(name: str, precision: GraphPrecision = "float32") -> str:
+    """Names the file of a graph.
+
+    Args:
+        name: A level or a component.
+        precision: Number format that the graph computes in.
+
+    Returns:
+        Its file name in a bundle: `full.onnx` in float32, `full_float16.onnx` in another precision.
+    """
+    return f"{name}.onnx" if precision == "float32" else f"{name}_{precision}.onnx"
 
 
 def default_bundle() -> Path:

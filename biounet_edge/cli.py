@@ -39,7 +39,16 @@ BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Bundle folder; the demo bundle if left out.")
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto, cpu or cuda; never another than asked for.")
+    str,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda, openvino, openvino-gpu, tensorrt or tensorrt-rtx; "
+        "never another than asked for.",
+    ),
+]
+PrecisionOption = Annotated[
+    Literal["auto", "float32", "float16", "bfloat16", "int8"],
+    typer.Option("--precision", help="Number format to compute in; never another than asked for."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -72,6 +81,7 @@ def predict(
     ] = "full",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per pass.")] = 8,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     save: Annotated[
         str | None,
         typer.Option(
@@ -95,7 +105,8 @@ def predict(
     kinds = parse_save(save, level)
     images = discover(paths, output)
     table = PredictionTable()
-    with Predictor(bundle, device=device, level=level) as predictor:
+    with Predictor(bundle, device=device, precision=precision, level=level) as predictor:
+        say(f"computing on {predictor.selection}", style="dim")
         notice = predictor.bundle.manifest.notice
         if notice:
             say(notice, style="yellow")
@@ -135,17 +146,36 @@ def info(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def verify(bundle: BundleArgument = None, device: DeviceOption = "auto", as_json: JsonOption = False) -> None:
+def verify(
+    bundle: BundleArgument = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", help="Photographs, or folders of them, to compare with float32 as well."),
+    ] = None,
+    certificate: Annotated[
+        Path, typer.Option("--certificate", help="File that the result is written to, as JSON.")
+    ] = Path("verification.json"),
+    as_json: JsonOption = False,
+) -> None:
     """Check that this machine computes what PyTorch computed at export."""
     from biounet_edge.bundle import Bundle
-    from biounet_edge.cli_output import print_report
+    from biounet_edge.cli_output import silence_decoders
+    from biounet_edge.discovery import discover
+    from biounet_edge.result_files import write_atomically
     from biounet_edge.verification import verify as verify_bundle
+    from biounet_edge.verification_output import print_report
 
-    report = verify_bundle(Bundle.open(bundle), device)
+    silence_decoders()
+    photographs = [image.path for image in discover(images)] if images else []
+    report = verify_bundle(Bundle.open(bundle), device, precision, photographs)
+    write_atomically(certificate, report.to_json().encode())
     if as_json:
         print_json(report.to_dict())
     else:
         print_report(report)
+    say(f"certificate: {certificate}")
     report.raise_if_failed()
 
 

@@ -15,7 +15,6 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.console import printable
 from biounet_edge.indicators import INDICATORS, indicator_label
 from biounet_edge.prediction import Prediction, PredictionFailure
-from biounet_edge.verification import VerificationReport
 
 _CAPTION = "Per indicator: probability (bold if present) and log-odds added to melanoma."
 
@@ -129,7 +128,7 @@ def print_bundle(description: dict[str, Any]) -> None:
         "Checksum": description["checksum"],
         "Input": f"{spec['height']} x {spec['width']} pixels, {spec['colour_order']}, by {spec['resize']}",
         "Levels": ", ".join(
-            f"{name} ({level['precision']})" for name, level in description["levels"].items()
+            f"{name} ({', '.join(level['graphs'])})" for name, level in description["levels"].items()
         ),
         "Melanoma from": f"{melanoma['threshold']:.0%} on (bias {melanoma['bias']:+.2f}, "
         f"temperature {melanoma['temperature']:g})",
@@ -146,24 +145,3 @@ def print_bundle(description: dict[str, Any]) -> None:
     for title, text in rows.items():
         table.add_row(title, Text(text))
     Console().print(table)
-
-
-def print_report(report: VerificationReport) -> None:
-    """Prints a verification to stdout.
-
-    Args:
-        report: What `verify` found.
-    """
-    table = Table("Level", "Output", box=box.SIMPLE_HEAD)
-    table.add_column("Difference", justify="right")
-    table.add_column("Accepted", justify="right")
-    table.add_column("Result", overflow="fold")
-    for check in report.checks:
-        result = Text(check.problem, "red") if check.problem else Text("ok", "green")
-        difference = "-" if check.largest_difference is None else f"{check.largest_difference:.1e}"
-        table.add_row(check.level, check.output, difference, f"{check.tolerance:.0e}", result)
-    console = Console()
-    console.print(table)
-    verdict = "reproduces" if report.passed else "does NOT reproduce"
-    text = f"{report.backend} {verdict} the golden outputs of {report.images} images"
-    console.print(Text(text, "green" if report.passed else "red"))

@@ -8,6 +8,7 @@
     ├── InputError               (ValueError)         what was asked for does not exist or contradicts itself
     ├── OutputError              (OSError)            a result cannot be written
     ├── BackendUnavailableError  (RuntimeError)       the device or its library is not there
+    ├── EngineMismatchError      (RuntimeError)       an engine was built for another GPU, version or graph
     ├── VerificationError        (RuntimeError)       this machine does not reproduce the golden outputs
     ├── CheckpointError          (ValueError)         a checkpoint is missing, damaged or of another model
     ├── DatasetError             (ValueError)         training data on disk is not what its layout says
@@ -47,6 +48,10 @@ class OutputError(BiounetEdgeError, OSError):
 
 class BackendUnavailableError(BiounetEdgeError, RuntimeError):
     """The device that was asked for, or the library that drives it, is not available."""
+
+
+class EngineMismatchError(BiounetEdgeError, RuntimeError):
+    """A compiled engine was built for another GPU, library version, graph or batch size."""
 
 
 class VerificationError(BiounetEdgeError, RuntimeError):

@@ -19,8 +19,15 @@ FORMAT = 1
 Level = Literal["classify", "cam", "full"]
 """How much is computed: probabilities; with heatmaps; with heatmaps and masks."""
 
+GraphPrecision = Literal["float32", "float16", "int8"]
+"""Number format that an exported graph computes in."""
+
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
+"""Number format that a backend computes in; bfloat16 is a float32 graph on hardware that multiplies
+bfloat16."""
+
 WeightFormat = Literal["float32", "float16"]
-"""Number format of stored convolution weights; what a graph computes in is its level's precision."""
+"""Number format of stored convolution weights, which is no matter of what a graph computes in."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
@@ -71,14 +78,22 @@ class InputSpec(_Section):
 
 
 class LevelSpec(_Section):
-    """One composed graph."""
+    """One composed graph, in each precision that the bundle has."""
 
-    graph: str
-    """File name of the ONNX graph."""
-    precision: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
-    """Number format that the graph computes in."""
+    graphs: dict[GraphPrecision, str]
+    """File name of the ONNX graph by the number format that it computes in; float32 is always there."""
     outputs: list[str] = Field(min_length=1)
-    """Names of the graph's outputs, in its order."""
+    """Names of the graph's outputs, in its order; the same in every precision."""
+    gflops: float | None = Field(default=None, gt=0)
+    """Convolutions and matrix products of one image, 2 FLOPs for each multiply-add; None where not
+    counted."""
+
+    @field_validator("graphs")
+    @classmethod
+    def _float32_is_there(cls, graphs: dict[GraphPrecision, str]) -> dict[GraphPrecision, str]:
+        if "float32" not in graphs:
+            raise ValueError(f"expected a float32 graph, got {', '.join(graphs) or 'none'}")
+        return graphs
 
 
 class OutputSpec(_Section):
@@ -121,6 +136,12 @@ class TrainingSpec(_Section):
     """Seed of the training run."""
     config: str
     """Configuration file of the training run, relative to the repository."""
+    figures: dict[str, float] = {}
+    """Validation figures of the finished model."""
+    epochs: dict[str, int] = {}
+    """Epochs that each stage trained."""
+    versions: dict[str, str] = {}
+    """Versions of the libraries that trained it."""
 
 
 class FileSpec(_Section):
@@ -148,8 +169,8 @@ class Manifest(_Section):
     input: InputSpec
     levels: dict[Level, LevelSpec] = Field(min_length=1)
     outputs: dict[str, OutputSpec]
-    components: list[str]
-    """Graphs that the composed ones are made of."""
+    components: dict[GraphPrecision, list[str]]
+    """Files of the graphs that the composed ones are made of, by precision."""
     weights: WeightFormat = "float32"
     """Number format of the convolution weights in weights.bin."""
     melanoma: MelanomaSpec
@@ -179,7 +200,8 @@ class Manifest(_Section):
             raise ValueError(
                 f"operating_points must name each indicator once, got {sorted(self.operating_points)}"
             )
-        for graph in [level.graph for level in self.levels.values()] + self.components:
+        graphs = [graph for level in self.levels.values() for graph in level.graphs.values()]
+        for graph in graphs + [graph for files in self.components.values() for graph in files]:
             if graph not in self.files:
                 raise ValueError(f"{graph} is used but is not listed under files")
         for level, spec in self.levels.items():

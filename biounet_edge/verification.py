@@ -1,79 +1,91 @@
 """Does this machine compute what PyTorch computed when the bundle was exported?"""
 
-from collections.abc import Mapping
+import json
+import math
+import platform
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.backends import Backend, open_backend
-from biounet_edge.bundle import Bundle, GoldenOutputs
+from biounet_edge.agreement import GATES, Agreement, AgreementMeter, Gates
+from biounet_edge.backends import Backend
+from biounet_edge.backends.selection import open_backend
+from biounet_edge.bundle import Bundle
 from biounet_edge.errors import VerificationError
-from biounet_edge.manifest import Level
+from biounet_edge.golden import OutputCheck, compare
+from biounet_edge.image import read_input
+from biounet_edge.manifest import Level, Precision
+from biounet_edge.version import __version__
 
-TOLERANCES: Mapping[str, float] = {
-    "melanoma_probability": 1e-4,
-    "melanoma_contribution": 1e-3,
-    "indicator_probability": 1e-4,
-    "heatmap": 5e-3,
-    "heatmap_scale": 1e-2,
-    "mask_probability": 5e-2,
-}
-"""Largest accepted absolute difference per output (of heatmap_scale: relative), for float32 graphs.
-
-Float32 kernels sum in an order that depends on the CPU's vector width and thread count, and a GPU may use
-other algorithms: about 1e-5 relative over some fifty layers. Probabilities lie behind a sigmoid (slope at
-most 1/4) and stay within 1e-4; contributions are log-odds of magnitude 1 to 10. Heatmaps are divided by their
-own maximum, which magnifies rounding where a gradient nearly cancels. Masks are computed from twelve
-heatmaps, and a ReLU that switches by rounding, where an activation is nearly zero, moves them by up to 2e-2:
-so did noise of 1e-6 on the pixels in PyTorch itself. A wrong operator, weight or channel order differs by 0.1
-and more.
-"""
+_BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
-class OutputCheck:
-    """One output of one graph compared with its golden values."""
+class LevelReport:
+    """One level's graph on this machine."""
 
     level: Level
-    """Graph that computed it."""
-    output: str
-    """Name of the output."""
-    largest_difference: float | None
-    """Largest absolute difference (of heatmap_scale: relative to the golden value), or None."""
-    tolerance: float
-    """Largest difference that is accepted."""
-    problem: str | None
-    """What is wrong, or None."""
+    against: Literal["golden", "photographs"]
+    """What it was compared with: PyTorch's golden outputs, or the float32 graph on the user's photographs."""
+    checks: tuple[OutputCheck, ...]
+    """Number by number, one per output; empty for photographs."""
+    agreement: Agreement | None
+    """Decisions, probabilities, heatmaps and masks; None where an output is missing or of another shape."""
+    problems: tuple[str, ...]
+    """What is not as it must be."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationReport:
-    """What `verify` found."""
+    """What `verify` found: the content of the certificate."""
 
+    bundle: str
+    """Name and version of the model."""
+    bundle_checksum: str
+    """SHA-256 of the manifest, which identifies the bundle."""
+    device: str
+    """The device that ran."""
+    precision: Precision
+    """Number format that it computed in."""
     backend: str
     """Library, version and device."""
-    images: int
-    """Number of golden images."""
-    checks: tuple[OutputCheck, ...]
-    """One per output of each level."""
+    gates: Gates
+    """What the agreement must reach."""
+    levels: tuple[LevelReport, ...]
+    """One per level for the golden images, and one for photographs."""
+    machine: str
+    """Processor and operating system."""
+    software: str
+    """Version of biounet-edge."""
+    time: str
+    """When, in UTC, ISO 8601."""
 
     @property
     def passed(self) -> bool:
-        """Whether every output is within its tolerance."""
-        return all(check.problem is None for check in self.checks)
+        """Whether everything is as it must be."""
+        return not self.problems
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is not, with its level in front."""
+        return [f"{report.level}: {problem}" for report in self.levels for problem in report.problems]
 
     def raise_if_failed(self) -> None:
         """Turns a failure into an exception.
 
         Raises:
-            VerificationError: If an output is not within its tolerance.
+            VerificationError: If a gate is missed.
         """
-        if problems := [f"{c.level}/{c.output}: {c.problem}" for c in self.checks if c.problem]:
+        if self.problems:
             raise VerificationError(
-                f"this machine ({self.backend}) does not reproduce the bundle's golden outputs, do not use "
-                f"its results: {'; '.join(problems)}"
+                f"this machine ({self.backend}) does not reproduce {self.bundle} in {self.precision}, do not "
+                f"use its results: {'; '.join(self.problems)}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,15 +94,30 @@ class VerificationReport:
         Returns:
             All fields and `passed`.
         """
-        return asdict(self) | {"passed": self.passed}
+        return {"passed": self.passed} | asdict(self)
+
+    def to_json(self) -> str:
+        """Writes the certificate.
+
+        Returns:
+            Indented JSON, with a newline at its end.
+        """
+        return json.dumps(_without_infinity(self.to_dict()), indent=2) + "\n"
 
 
-def verify(bundle: Bundle, device: str = "auto") -> VerificationReport:
-    """Runs every level of a bundle on its golden images.
+def verify(
+    bundle: Bundle,
+    device: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    photographs: Sequence[Path] = (),
+) -> VerificationReport:
+    """Runs every level of a bundle on its golden images, and on photographs where there are any.
 
     Args:
         bundle: The opened bundle.
         device: Where, as in `open_backend`.
+        precision: Number format, as in `open_backend`.
+        photographs: Image files on which the highest level is compared with the float32 graph on the CPU.
 
     Returns:
         The comparison, passed or not.
@@ -98,55 +125,65 @@ def verify(bundle: Bundle, device: str = "auto") -> VerificationReport:
     Raises:
         IntegrityError: If the golden outputs are missing or damaged.
         BackendUnavailableError: If the device or its library is not there.
+        ImageError: If a photograph cannot be read.
     """
-    golden = bundle.golden()
-    checks: list[OutputCheck] = []
-    description = ""
+    if device == "auto" or precision == "auto":  # settled once, so that all levels are of one kind
+        chosen = open_backend(bundle, list(bundle.manifest.levels)[-1], device, precision).backend
+        device, precision = chosen.device, chosen.precision
+        chosen.close()
+    reports: list[LevelReport] = []
     for level in bundle.manifest.levels:
-        backend = open_backend(bundle, level, device)
+        backend = open_backend(bundle, level, device, precision, check=False).backend
         description = backend.description
-        checks += compare(backend, level, golden)
+        reports.append(_against_golden(bundle, backend, level))
+        if photographs and level == list(bundle.manifest.levels)[-1]:
+            reports.append(_against_float32(bundle, backend, level, photographs))
         backend.close()
-    return VerificationReport(description, len(golden.image), tuple(checks))
+    return VerificationReport(
+        bundle=f"{bundle.manifest.name} {bundle.manifest.version}",
+        bundle_checksum=bundle.checksum,
+        device=device,
+        precision=precision,
+        backend=description,
+        gates=GATES[precision],
+        levels=tuple(reports),
+        machine=f"{platform.processor() or platform.machine()}, {platform.platform()}",
+        software=f"biounet-edge {__version__}",
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
-def compare(backend: Backend, level: Level, golden: GoldenOutputs) -> list[OutputCheck]:
-    """Runs one backend on the golden images and compares each of its outputs.
-
-    Args:
-        backend: The loaded graph.
-        level: Its level, for the report.
-        golden: Inputs and references.
-
-    Returns:
-        One check per output.
-    """
-    return [
-        _compare_output(level, name, actual, golden.outputs.get(name))
-        for name, actual in backend.run(golden.image).items()
-    ]
+def _against_golden(bundle: Bundle, backend: Backend, level: Level) -> LevelReport:
+    checks, agreement, missed = compare(bundle, backend, level, bundle.golden())
+    problems = [f"{check.output} {check.problem}" for check in checks if check.problem] + missed
+    return LevelReport(level, "golden", tuple(checks), agreement, tuple(problems))
 
 
-def _compare_output(
-    level: Level, name: str, actual: NDArray[np.float32], expected: NDArray[np.float32] | None
-) -> OutputCheck:
-    tolerance = TOLERANCES.get(name, 0.0)
-    if expected is None or name not in TOLERANCES:
-        return OutputCheck(level, name, None, tolerance, "there is no golden output to compare with")
-    if actual.shape != expected.shape:
-        shapes = f"the shape is {actual.shape}, expected {expected.shape}"
-        return OutputCheck(level, name, None, tolerance, shapes)
-    difference = np.abs(actual.astype(np.float64) - expected)
-    if name == "heatmap_scale":
-        difference /= np.maximum(np.abs(expected), 1e-6)
-    largest = float(difference.max(initial=0.0))
-    problem: str | None = None
-    if not np.isfinite(largest):
-        return OutputCheck(level, name, None, tolerance, "a value is not a finite number")
-    if largest > tolerance:
-        problem = f"differs by {largest:.2g}, at most {tolerance:.0e} is accepted"
-    elif name == "heatmap":
-        axes = (-2, -1)
-        lost = int(np.sum(expected.any(axis=axes) & ~actual.any(axis=axes)))
-        problem = f"{lost} heatmaps are all zero where the golden ones are not" if lost else None
-    return OutputCheck(level, name, largest, tolerance, problem)
+def _against_float32(
+    bundle: Bundle, backend: Backend, level: Level, photographs: Sequence[Path]
+) -> LevelReport:
+    """Compares with ONNX Runtime's float32, whose agreement with PyTorch the golden images show."""
+    reference = open_backend(bundle, level, "cpu", "float32").backend
+    meter = AgreementMeter(bundle.manifest)
+    for images in _batches(bundle, photographs):
+        meter.add(backend.run(images), reference.run(images))
+    reference.close()
+    agreement = meter.result()
+    problems = GATES[backend.precision].problems(agreement)
+    return LevelReport(level, "photographs", (), agreement, tuple(problems))
+
+
+def _batches(bundle: Bundle, photographs: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
+    """Yields images at the input size, shape (N, H, W, 3)."""
+    spec, paths = bundle.manifest.input, iter(photographs)
+    while batch := list(islice(paths, _BATCH)):
+        yield np.stack([read_input(path, spec.height, spec.width) for path in batch])
+
+
+def _without_infinity(value: Any) -> Any:
+    """The same content with null where a number is infinite or none at all: JSON has no word for these."""
+    if isinstance(value, dict):
+        return {key: _without_infinity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinity(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

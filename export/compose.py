@@ -39,18 +39,6 @@ LEVEL_OUTPUTS: Mapping[Level, Sequence[str]] = {
 """Outputs of each level's graph, in order."""
 
 
-def graph_file(name: str) -> str:
-    """Names the file of a graph.
-
-    Args:
-        name: A level or a component.
-
-    Returns:
-        Its file name in a bundle.
-    """
-    return f"{name}.onnx"
-
-
 def compose(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -> ir.Model:
     """Composes one level's graph.
 

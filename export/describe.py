@@ -6,10 +6,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from biounet_edge.bundle import graph_file
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import (
     FileSpec,
+    GraphPrecision,
     InputSpec,
+    Level,
     LevelSpec,
     Manifest,
     MelanomaSpec,
@@ -17,7 +20,7 @@ from biounet_edge.manifest import (
     TrainingSpec,
     WeightFormat,
 )
-from export.compose import LEVEL_OUTPUTS, graph_file
+from export.compose import LEVEL_OUTPUTS
 from export.trace import OPSET
 from train.checkpoint import ModelInfo
 from train.network import BioUNet
@@ -47,7 +50,9 @@ def input_spec(info: ModelInfo) -> InputSpec:
     return InputSpec(height=size_px, width=size_px, mean=info.mean, std=info.std)
 
 
-def add_metadata(graph: ir.Model, name: str, version: str, level: str, notice: str | None) -> None:
+def add_metadata(
+    graph: ir.Model, name: str, version: str, level: str, precision: GraphPrecision, notice: str | None
+) -> None:
     """Writes into an ONNX file what it is, for those who meet it without its manifest.
 
     Args:
@@ -55,10 +60,13 @@ def add_metadata(graph: ir.Model, name: str, version: str, level: str, notice: s
         name: Name of the model.
         version: Version of the model.
         level: Level or component.
+        precision: Number format that the graph computes in.
         notice: What the model must not be used for, or None.
     """
     graph.producer_name = "biounet-edge"
-    graph.metadata_props.update(name=name, version=version, level=level, indicators=",".join(INDICATORS))
+    graph.metadata_props.update(
+        name=name, version=version, level=level, precision=precision, indicators=",".join(INDICATORS)
+    )
     if notice:
         graph.metadata_props["notice"] = notice
 
@@ -70,7 +78,8 @@ def make_manifest(
     version: str,
     weights: WeightFormat,
     shapes: Mapping[str, list[int]],
-    components: list[str],
+    components: Mapping[GraphPrecision, list[str]],
+    gflops: Mapping[Level, float],
     folder: Path,
 ) -> Manifest:
     """Describes a bundle whose other files are all written.
@@ -82,7 +91,8 @@ def make_manifest(
         version: Version of the model.
         weights: Number format of the stored convolution weights.
         shapes: Sizes of each output without the batch axis.
-        components: File names of the component graphs.
+        components: File names of the component graphs by precision.
+        gflops: Cost of each level's graph for one image.
         folder: Where the files lie.
 
     Returns:
@@ -96,14 +106,18 @@ def make_manifest(
         indicators=INDICATORS,
         input=input_spec(info),
         levels={
-            level: LevelSpec(graph=graph_file(level), outputs=list(outputs))
+            level: LevelSpec(
+                graphs={precision: graph_file(level, precision) for precision in components},
+                outputs=list(outputs),
+                gflops=round(gflops[level], 3),
+            )
             for level, outputs in LEVEL_OUTPUTS.items()
         },
         outputs={
             output: OutputSpec(shape=["N", *sizes], meaning=MEANINGS[output])
             for output, sizes in shapes.items()
         },
-        components=components,
+        components=dict(components),
         weights=weights,
         melanoma=MelanomaSpec(
             threshold=info.melanoma_threshold, bias=head.bias.item(), temperature=head.temperature.item()
@@ -111,7 +125,15 @@ def make_manifest(
         operating_points=info.operating_points,
         presence_temperatures=info.presence_temperatures,
         opset=OPSET,
-        training=TrainingSpec(data=info.data, licence=info.licence, seed=info.seed, config=info.config),
+        training=TrainingSpec(
+            data=info.data,
+            licence=info.licence,
+            seed=info.seed,
+            config=info.config,
+            figures=info.figures,
+            epochs=info.epochs,
+            versions=info.versions,
+        ),
         files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
     )
 

@@ -8,6 +8,7 @@ The result is a graph of ordinary forward operators: it needs no autograd where 
 Source: Selvaraju et al., Grad-CAM, 2017, arXiv:1610.02391, equations 1 and 2.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,28 +46,39 @@ def add_gradcam(model: ir.Model, logits: str, index: int, targets: Sequence[str]
         if name not in values:
             raise ExportError(f"the graph has no value {name!r}: expected the name of a node's output")
     builder = GraphBuilder(model.graph)
-    seed = _one_hot(builder, values[logits], index)
     activations = [values[name] for name in targets]
+    scale = _gradient_scale(activations[-1])
+    seed = _scaled_one_hot(builder, values[logits], index, scale)
     gradients = backpropagate(builder, values[logits], seed, activations)
-    heatmaps = [_heatmap(builder, a, _mean_over_space(builder, gradients[a])) for a in activations]
+    heatmaps = [_heatmap(builder, a, _mean_over_space(builder, gradients[a], scale)) for a in activations]
     builder.remove_unused(keep=heatmaps)
     return heatmaps
 
 
-def _one_hot(builder: GraphBuilder, logits: ir.Value, index: int) -> ir.Value:
-    """The gradient of one logit with respect to all logits, for each image: shape (N, K)."""
+def _gradient_scale(activation: ir.Value) -> float:
+    """Factor that the gradient is computed with and alpha is divided by.
+
+    Behind global average pooling a gradient is divided by the number of pixels, 256 in a ResNet-50 at 512
+    pixels, and ends where float16 loses its digits. A power of two near that number costs float32 nothing.
+    """
+    space = [size for size in dimensions(activation)[2:] if size is not None]
+    return 2.0 ** round(math.log2(math.prod(space)))
+
+
+def _scaled_one_hot(builder: GraphBuilder, logits: ir.Value, index: int, scale: float) -> ir.Value:
+    """The gradient of one logit with respect to all logits, times the scale, for each image: shape (N, K)."""
     sizes = dimensions(logits)
     if len(sizes) != 2 or sizes[1] is None or not 0 <= index < sizes[1]:
         raise ExportError(f"logit {index} of {logits.name!r} was asked for, and its shape is {logits.shape}")
     row = np.zeros((1, sizes[1]), element_type(logits).numpy())
-    row[0, index] = 1
+    row[0, index] = scale
     seed = builder.op("Expand", [builder.constant(row), builder.shape(logits)])
     seed.shape, seed.type = logits.shape, logits.type
     return seed
 
 
-def _mean_over_space(builder: GraphBuilder, gradient: ir.Value) -> ir.Value:
-    """alpha, shape (N, 1, C), of a gradient (N, C, h, w).
+def _mean_over_space(builder: GraphBuilder, gradient: ir.Value, scale: float) -> ir.Value:
+    """alpha, shape (N, 1, C), of a gradient (N, C, h, w) that was computed with a scale.
 
     Under global average pooling the gradient is the same at every pixel: then it was repeated by an Expand,
     what stood in front of it is its mean, and no pass over the pixels is left in the graph.
@@ -78,7 +90,8 @@ def _mean_over_space(builder: GraphBuilder, gradient: ir.Value) -> ir.Value:
         space = range(2, len(dimensions(gradient)))
         alpha = builder.op("ReduceMean", [gradient, builder.integers(space)], {"keepdims": 0})  # (N, C)
     assert alpha is not None, "Expand requires an input"
-    return builder.reshape(alpha, [0, 1, -1])
+    alpha = builder.reshape(alpha, [0, 1, -1])
+    return builder.op("Mul", [alpha, builder.number_like(1 / scale, gradient)])
 
 
 def _is_one_pixel(value: ir.Value | None) -> bool:

@@ -1,6 +1,7 @@
 """From raw heatmaps to what a bundle's graphs return: the ONNX form of the ends of train/gradcam.py."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import onnx_ir as ir
@@ -19,8 +20,7 @@ def stack_heatmaps(builder: GraphBuilder, raw_heatmaps: Sequence[ir.Value], size
     Returns:
         Heatmaps in [0, 1], shape (N, B, size_px, size_px).
     """
-    axis = builder.integers([1])
-    resized = [_resize(builder, builder.op("Unsqueeze", [raw, axis]), raw, size_px) for raw in raw_heatmaps]
+    resized = [_resize(builder, group, size_px) for group in _groups(builder, raw_heatmaps)]
     stacked = builder.op("Concat", resized, {"axis": 1})  # (N, B, S, S)
     stacked.type = raw_heatmaps[0].type
     return divide_by_maximum(builder, stacked)[0]
@@ -42,12 +42,26 @@ def divide_by_maximum(builder: GraphBuilder, heatmaps: ir.Value) -> tuple[ir.Val
     return builder.op("Div", [heatmaps, divisor]), maximum
 
 
-def _resize(builder: GraphBuilder, maps: ir.Value, raw: ir.Value, size_px: int) -> ir.Value:
-    """Bilinear resize of (N, 1, h, w), with PyTorch's align_corners=False, which ONNX calls half_pixel.
+def _groups(builder: GraphBuilder, raw_heatmaps: Sequence[ir.Value]) -> Iterator[ir.Value]:
+    """Joins neighbours of one size to (N, K, h, w): one Resize for three maps is faster than three."""
+    axis = builder.integers([1])
+    for _, maps in groupby(raw_heatmaps, key=lambda raw: tuple(dimensions(raw)[1:])):
+        group = list(maps)
+        channels = [builder.op("Unsqueeze", [raw, axis]) for raw in group]
+        joined = builder.op("Concat", channels, {"axis": 1}) if len(channels) > 1 else channels[0]
+        joined.type = group[0].type
+        shape = group[0].shape
+        assert shape is not None, "heatmaps come with their shapes"
+        joined.shape = ir.Shape([shape[0], len(group), *shape[1:]])
+        yield joined
+
+
+def _resize(builder: GraphBuilder, maps: ir.Value, size_px: int) -> ir.Value:
+    """Bilinear resize of (N, K, h, w), with PyTorch's align_corners=False, which ONNX calls half_pixel.
 
     By whole factors where they are whole: then every engine knows the resulting size when it loads the graph.
     """
-    height, width = dimensions(raw)[1:]
+    height, width = dimensions(maps)[2:]
     attributes = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
     if height is not None and width is not None and size_px % height == 0 and size_px % width == 0:
         scales = builder.constant(np.array([1, 1, size_px / height, size_px / width], np.float32))

@@ -1,14 +1,43 @@
 """MODEL_CARD.md: what a person must know before using a bundle."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from biounet_edge.indicators import INDICATORS
 from export.parity import CANCELLATION, LARGEST_SWITCH, ParityRow
+from export.precision import Judgement
 from train.checkpoint import ModelInfo
+
+CARD_NAME = "MODEL_CARD.md"
+
+NOTES_MARK = "<!-- notes -->"
+"""Stands in front of the notes, so that they are found again when the bundle is exported once more."""
+
+
+def read_card_notes(bundle: Path) -> str | None:
+    """Finds what the export was given to end the model card with.
+
+    Args:
+        bundle: Folder of the bundle.
+
+    Returns:
+        The notes as Markdown, or None.
+    """
+    path = bundle / CARD_NAME
+    _, mark, notes = (
+        path.read_text(encoding="utf-8").partition(NOTES_MARK) if path.is_file() else ("", "", "")
+    )
+    return notes.strip() if mark else None
 
 
 def write_model_card(
-    info: ModelInfo, name: str, version: str, images: int, parity: Sequence[ParityRow], notes: str | None
+    info: ModelInfo,
+    name: str,
+    version: str,
+    images: int,
+    parity: Sequence[ParityRow],
+    judgements: Sequence[Judgement],
+    notes: str | None,
 ) -> str:
     """Writes the model card.
 
@@ -17,7 +46,8 @@ def write_model_card(
         name: Name of the bundle.
         version: Version of the bundle.
         images: Number of golden images.
-        parity: Comparison with PyTorch.
+        parity: Comparison with PyTorch on the golden images.
+        judgements: Each precision against PyTorch on photographs; empty where none were named.
         notes: Measured results as Markdown, appended as they are; None for none.
 
     Returns:
@@ -45,7 +75,8 @@ def write_model_card(
         _table(
             ("graph", "output", "difference", "on any image", "gate"), [_parity_cells(row) for row in parity]
         ),
-        *([notes.strip()] if notes else []),
+        *(_precisions(judgements) if judgements else []),
+        *([NOTES_MARK, notes.strip()] if notes else []),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -89,6 +120,47 @@ def _operating_points(info: ModelInfo) -> str:
 def _parity_cells(row: ParityRow) -> tuple[str, ...]:
     numbers = (row.typical_difference, row.largest_difference)
     return row.graph, row.output, *(f"{number:.1e}" for number in numbers), f"{row.gate:.0e}"
+
+
+def _precisions(judgements: Sequence[Judgement]) -> list[str]:
+    images = judgements[0].agreement.images
+    rows = [_judgement_cells(judgement) for judgement in judgements]
+    header = (
+        "precision",
+        "melanoma flips",
+        "presence flips",
+        "probability",
+        "heatmap correlation, median",
+        "worst",
+        "heatmaps lost",
+        "mask IoU",
+        "",
+    )
+    return [
+        "## Precisions",
+        f"The full graph of each precision was run with ONNX Runtime on {images} photographs and compared "
+        "with PyTorch in float32, Grad-CAM by one pass of autograd. Decisions that flip, the largest "
+        "difference of a probability, and of the five indicators the lowest median and the worst correlation of heatmaps and "
+        "the lowest IoU of masks; parity.json has them all, and the gates. What misses a gate is not in the "
+        "bundle.",
+        _table(header, rows),
+    ]
+
+
+def _judgement_cells(judgement: Judgement) -> tuple[str, ...]:
+    agreement = judgement.agreement
+    spreads = agreement.heatmap_correlation.values()
+    return (
+        judgement.precision,
+        str(agreement.melanoma_flips),
+        str(agreement.presence_flips),
+        f"{agreement.probability_difference:.1e}",
+        f"{min(spread.median for spread in spreads):.4f}",
+        f"{min(spread.worst for spread in spreads):.4f}",
+        str(agreement.lost_heatmaps),
+        f"{min(agreement.mask_iou.values()):.3f}",
+        f"missed: {'; '.join(judgement.problems)}" if judgement.problems else "passed",
+    )
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,19 +1,21 @@
 """Does the exported bundle compute what PyTorch computes? The gates, and why they stand where they do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from biounet_edge.bundle import graph_file
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
 from export.components import decoder_name, encoder_name
-from export.compose import LEVEL_OUTPUTS, graph_file
+from export.compose import LEVEL_OUTPUTS
 from export.reference import Reference
 from train.data.dataset import normalise
 
@@ -55,6 +57,14 @@ against float64, by up to 4e-3, and noise of 1e-6 on the pixels by up to 2e-2. A
 every image, and in the median.
 """
 
+OWN_ROUNDING = 2.0
+"""Times that a graph may be further from float64 than PyTorch's own float32 is, where that exceeds a gate.
+
+The number of activations that are zero but for rounding grows with the image. In a model of full width at 512
+pixels there are 80 times as many as in the demo, and its float32 autograd is off by 1e-4 to 3e-4 in the first
+two stages' heatmaps on every image, which no graph can better.
+"""
+
 CANCELLATION = 30
 """Above it, a heatmap's difference is divided by cancellation / 30: float32 does not hold more of it."""
 
@@ -83,12 +93,15 @@ class ParityRow:
     """Largest typical difference that is accepted."""
     largest_difference: float
     """Largest difference on any image."""
+    own_difference: float = 0.0
+    """Typical difference of PyTorch's own float32; 0 where it was not computed."""
 
     @property
     def passed(self) -> bool:
         """Whether the differences are within the gates; false where one is not a number."""
-        limit = LARGEST_SWITCH if self.output in SWITCHING else self.gate
-        return self.typical_difference <= self.gate and self.largest_difference <= limit
+        gate = max(self.gate, OWN_ROUNDING * self.own_difference)
+        limit = LARGEST_SWITCH if self.output in SWITCHING else gate
+        return self.typical_difference <= gate and self.largest_difference <= limit
 
 
 def check_parity(folder: Path, reference: Reference) -> list[ParityRow]:
@@ -136,7 +149,8 @@ def _compare_levels(folder: Path, reference: Reference) -> Iterator[ParityRow]:
         actual = run_graph(folder / file, image=reference.images)
         for name in names:
             cancellation = reference.cancellation[:, :, -1].T if name in LAST_BLOCK else None  # (G, J)
-            yield _compare(file, name, actual[name], reference.outputs[name], cancellation)
+            single = reference.single_outputs[name]
+            yield _compare(file, name, actual[name], reference.outputs[name], cancellation, single)
 
 
 def _compare_components(folder: Path, reference: Reference) -> Iterator[ParityRow]:
@@ -151,11 +165,11 @@ def _compare_components(folder: Path, reference: Reference) -> Iterator[ParityRo
     _check_that_images_differ(actual)
     groups = {"heatmaps, three finest": slice(FINEST), "heatmaps, nine others": slice(FINEST, None)}
     for name, blocks in groups.items():
-        heatmaps, expected, cancellation = (
+        heatmaps, expected, cancellation, single = (
             array[:, :, blocks].swapaxes(0, 1)
-            for array in (actual, reference.heatmaps, reference.cancellation)
+            for array in (actual, reference.heatmaps, reference.cancellation, reference.single_heatmaps)
         )
-        yield _compare(graph_file(encoder_name("*")), name, heatmaps, expected, cancellation)
+        yield _compare(graph_file(encoder_name("*")), name, heatmaps, expected, cancellation, single)
     name = "mask_probability"
     yield _compare(graph_file(decoder_name("*")), name, np.stack(masks, axis=1), reference.outputs[name])
 
@@ -175,10 +189,23 @@ def _compare(
     actual: NDArray[np.float32],
     expected: NDArray[np.float32],
     cancellation: NDArray[np.float32] | None = None,
+    single: NDArray[np.float32] | None = None,
 ) -> ParityRow:
     """Compares an output (G, ...), with heatmaps weighed by what float32 holds of them."""
     if actual.shape != expected.shape:
         return ParityRow(graph, name, float("inf"), GATES[name], float("inf"))
+    typical, largest = _differences(name, actual, expected, cancellation)
+    own = 0.0 if single is None else _differences(name, single, expected, cancellation)[0]
+    return ParityRow(graph, name, typical, GATES[name], largest, own)
+
+
+def _differences(
+    name: str,
+    actual: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    cancellation: NDArray[np.float32] | None,
+) -> tuple[float, float]:
+    """Typical and largest difference, as `ParityRow` has them."""
     difference = np.abs(actual.astype(np.float64) - expected)
     if name == "heatmap_scale":
         difference /= np.maximum(np.abs(expected), SMALLEST_SCALE)
@@ -188,7 +215,7 @@ def _compare(
     largest = typical = float(difference.max(initial=0.0))
     if name in SWITCHING:
         typical = float(np.median(difference.max(axis=(-2, -1)), axis=0).max())
-    return ParityRow(graph, name, typical, GATES[name], largest)
+    return typical, largest
 
 
 def run_graph(path: Path, **inputs: NDArray[np.generic]) -> Arrays:
@@ -201,8 +228,25 @@ def run_graph(path: Path, **inputs: NDArray[np.generic]) -> Arrays:
     Returns:
         Output arrays by name.
     """
+    return open_graph(path)(**inputs)
+
+
+def open_graph(graph: Path | ir.Model) -> Callable[..., Arrays]:
+    """Loads a graph into ONNX Runtime on the CPU.
+
+    Args:
+        graph: The ONNX file, or a graph that is not yet a file and has its weights in memory.
+
+    Returns:
+        A function from input arrays by name to output arrays by name.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    source = graph if isinstance(graph, Path) else ir.to_proto(graph).SerializeToString()
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
+
+    def run(**inputs: NDArray[np.generic]) -> Arrays:
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    return run

@@ -30,10 +30,14 @@ class Reference:
     """The stack of 12 that enters each decoder, shape (J, G, 12, Hs, Ws), in [0, 1]."""
     cancellation: NDArray[np.float32]
     """How much larger the terms of each heatmap are than their sum at its peak, shape (J, G, 12)."""
+    single_outputs: dict[str, NDArray[np.float32]]
+    """The outputs as PyTorch computes them in float32: how far they are off is what float32 cannot hold."""
+    single_heatmaps: NDArray[np.float32]
+    """The stack of 12 in float32, shape (J, G, 12, Hs, Ws)."""
 
 
 def compute_reference(model: BioUNet, images: NDArray[np.uint8]) -> Reference:
-    """Runs a model in PyTorch, in float64.
+    """Runs a model in PyTorch, in float64 and, to know what can be expected, in float32.
 
     Args:
         model: The trained network, in evaluation mode; it stays as it is.
@@ -42,19 +46,44 @@ def compute_reference(model: BioUNet, images: NDArray[np.uint8]) -> Reference:
     Returns:
         Its answers.
     """
+    single = run_pytorch(model, images)
     pixels = normalise(torch.from_numpy(images)).double()
-    answers = [_answers(deepcopy(model.network(name)).double(), pixels) for name in INDICATORS]
+    answers = []
+    for name in INDICATORS:
+        network = deepcopy(model.network(name)).double()
+        answers.append(_answers(network, pixels) | {"cancellation": _cancellation(network, pixels)})
     stacked = {name: torch.stack([answer[name] for answer in answers], dim=1) for name in answers[0]}
     with torch.no_grad():
         probability, contribution = deepcopy(model.fusion_head).double()(stacked.pop("features"))
     stacked |= {"melanoma_probability": probability, "melanoma_contribution": contribution}
     arrays = {name: value.float().numpy() for name, value in stacked.items()}
     heatmaps, cancellation = (arrays.pop(name).swapaxes(0, 1) for name in ("heatmaps", "cancellation"))
-    return Reference(images, arrays, heatmaps, cancellation)
+    single_heatmaps = single.pop("heatmaps").swapaxes(0, 1)
+    return Reference(images, arrays, heatmaps, cancellation, single, single_heatmaps)
+
+
+def run_pytorch(model: BioUNet, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """Runs a model in PyTorch as it would be used there: in float32, Grad-CAM in one pass of autograd.
+
+    Args:
+        model: The trained network, in evaluation mode.
+        images: RGB images at the input size, shape (G, H, W, 3).
+
+    Returns:
+        Every output of the full graph, first axis G, and as "heatmaps" the stack that enters the decoders,
+        shape (G, J, 12, Hs, Ws).
+    """
+    pixels = normalise(torch.from_numpy(images))
+    answers = [_answers(model.network(name), pixels) for name in INDICATORS]
+    stacked = {name: torch.stack([answer[name] for answer in answers], dim=1) for name in answers[0]}
+    with torch.no_grad():
+        probability, contribution = model.fusion_head(stacked.pop("features"))
+    stacked |= {"melanoma_probability": probability, "melanoma_contribution": contribution}
+    return {name: value.numpy() for name, value in stacked.items()}
 
 
 def _answers(network: IndicatorNetwork, pixels: Tensor) -> dict[str, Tensor]:
-    """One indicator's part of every output, each with first axis G."""
+    """One indicator's part of every output, and the stack of heatmaps, each with first axis G."""
     explanation = explain(network.encoder, network.classification_head, pixels, task=0)
     last = explanation.raw_heatmaps[-1]  # (G, h, w)
     heatmaps = stack_heatmaps(explanation.raw_heatmaps, network.config.heatmap_size_px)
@@ -67,7 +96,6 @@ def _answers(network: IndicatorNetwork, pixels: Tensor) -> dict[str, Tensor]:
         "heatmap_scale": last.amax((-2, -1)),
         "mask_probability": mask,
         "heatmaps": heatmaps,
-        "cancellation": _cancellation(network, pixels),
     }
 
 

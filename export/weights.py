@@ -15,6 +15,9 @@ from biounet_edge.manifest import WeightFormat
 WEIGHTS_NAME = "weights.bin"
 """File that the graphs' external data lies in."""
 
+HALF_SUFFIX = "_float16"
+"""What the name of a weight that is stored in float16 ends in."""
+
 ALIGNMENT = 64
 """Offsets are multiples of this many bytes: a cache line, and what vector instructions like best."""
 
@@ -69,7 +72,7 @@ def _store_half(graph: ir.Graph) -> None:
             or not is_weight(value)
         ):
             continue
-        half = ir.tensor(tensor.numpy().astype(np.float16), name=f"{name}_float16")
+        half = ir.tensor(tensor.numpy().astype(np.float16), name=f"{name}{HALF_SUFFIX}")
         stored = ir.val(half.name, const_value=half)
         cast = ir.node("Cast", [stored], {"to": int(ir.DataType.FLOAT)})
         value.replace_all_uses_with(cast.outputs[0])
@@ -86,12 +89,14 @@ def is_weight(value: ir.Value) -> bool:
         value: An initializer.
 
     Returns:
-        False for integers, scalars and the factors of a Resize.
+        True for floating-point tensors and quantized kernels; False for other integers, scalars and the
+        factors of a Resize.
     """
     tensor = value.const_value
     assert tensor is not None, "initializers have values"
     resizes = any(use.node.op_type == "Resize" for use in value.uses())
-    return tensor.dtype.is_floating_point() and tensor.size > 1 and not resizes
+    kernel = tensor.dtype == ir.DataType.INT8 and len(tensor.shape) == 4
+    return (kernel or tensor.dtype.is_floating_point()) and tensor.size > 1 and not resizes
 
 
 def _forget_inner_shapes(graph: ir.Graph) -> None:

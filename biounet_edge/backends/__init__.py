@@ -2,19 +2,37 @@
 
 The one seam of the runtime: everything before it (decode, resize) and after it (thresholds, sizes, files) is
 the same for every backend.
+
+    cpu            ort.py   any CPU                                float32, int8
+    cuda           ort.py   NVIDIA GPUs                            float16, float32
+    openvino       ov.py    Intel and other CPUs                   int8, bfloat16, float32
+    openvino-gpu   ov.py    Intel GPUs                             float16, float32
+    tensorrt       trt.py   NVIDIA GPUs, with engines built there  float16, float32
+    tensorrt-rtx   trt.py   RTX workstations, with engines         float16, float32
+
+selection.py opens one of them, checks it against the bundle's golden outputs, and chooses for "auto".
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.bundle import Bundle
-from biounet_edge.errors import InputError
-from biounet_edge.manifest import Level
+from biounet_edge.manifest import Precision
 
-DEVICES = ("auto", "cpu", "cuda")
-"""What may be asked for. "auto" is the CPU, which is always there."""
+DEVICES = ("auto", "cpu", "cuda", "openvino", "openvino-gpu", "tensorrt", "tensorrt-rtx")
+"""What may be asked for. "auto" is the fastest of the others that is there and computes what it should."""
+
+PRECISIONS: Mapping[str, tuple[Precision, ...]] = {
+    "cpu": ("float32", "int8"),
+    "cuda": ("float16", "float32"),
+    "openvino": ("int8", "bfloat16", "float32"),
+    "openvino-gpu": ("float16", "float32"),
+    "tensorrt": ("float16", "float32"),
+    "tensorrt-rtx": ("float16", "float32"),
+}
+"""What each device computes in, the one that "auto" prefers first."""
 
 
 class Backend(Protocol):
@@ -24,6 +42,14 @@ class Backend(Protocol):
     def description(self) -> str:
         """Library, version and device, for people."""
 
+    @property
+    def device(self) -> str:
+        """The device, one of `DEVICES` without "auto"."""
+
+    @property
+    def precision(self) -> Precision:
+        """Number format that it computes in."""
+
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Computes every output of the graph.
 
@@ -31,30 +57,8 @@ class Backend(Protocol):
             images: RGB pixels at the input size, shape (N, H, W, 3), uint8.
 
         Returns:
-            Output name to array with first axis N, float32.
+            Output name to array with first axis N, float32; the arrays are the caller's own.
         """
 
     def close(self) -> None:
-        """Releases the device's memory."""
-
-
-def open_backend(bundle: Bundle, level: Level, device: str = "auto") -> Backend:
-    """Loads a level's graph on a device; never on another one than asked for.
-
-    Args:
-        bundle: The opened bundle.
-        level: How much is computed.
-        device: One of `DEVICES`.
-
-    Returns:
-        The loaded backend.
-
-    Raises:
-        InputError: If there is no such device or level.
-        BackendUnavailableError: If the device or its library is not there.
-    """
-    if device not in DEVICES:
-        raise InputError(f"there is no device {device!r}: choose one of {', '.join(DEVICES)}")
-    from biounet_edge.backends.ort import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(bundle, level, "cuda" if device == "cuda" else "cpu")
+        """Releases the device's memory; a second call does nothing."""

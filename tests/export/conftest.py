@@ -10,7 +10,7 @@ from torch import nn
 
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import OperatingPoint
-from export.bundle import ExportReport, export_bundle
+from export.bundle import ExportOptions, ExportReport, export_bundle
 from export.components import make_components
 from train.checkpoint import ModelInfo, save_model
 from train.data.dataset import MEAN, STD, normalise
@@ -98,8 +98,13 @@ def exported(
     notes = out.parent / "notes.md"
     notes.write_text("## Held out\n\nAUC 0.9.", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("export.bundle.make_components", lambda model, report: components)
-        return out, export_bundle(checkpoint, out, version="1.2.3", card_notes=notes)
+        patch.setattr("export.draft.make_components", lambda model, report: components)
+        return out, export_bundle(checkpoint, out, ExportOptions(version="1.2.3", card_notes=notes))
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(exported: tuple[Path, ExportReport]) -> Path:
+    return exported[0]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.errors import CheckpointError, ExportError, ImageError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.verification import verify
-from export.bundle import ExportReport, check_exportable, export_bundle
+from export.bundle import ExportOptions, ExportReport, check_exportable, export_bundle
 from export.parity import GATES
 from train.checkpoint import ModelInfo
 
@@ -25,7 +25,7 @@ LEVELS = ("classify", "cam", "full")
 
 def test_bundle_has_the_files_of_the_format(bundle: Path) -> None:
     components = [f"{part}_{name}.onnx" for part in ("encoder", "decoder") for name in INDICATORS]
-    others = ["fusion.onnx", "weights.bin", "golden.npz", "manifest.json", "MODEL_CARD.md"]
+    others = ["fusion.onnx", "weights.bin", "golden.npz", "manifest.json", "MODEL_CARD.md", "parity.json"]
     assert {path.name for path in bundle.iterdir()} == {*components, *others, *(f"{v}.onnx" for v in LEVELS)}
 
 
@@ -44,8 +44,18 @@ def test_manifest_describes_the_model(bundle: Path) -> None:
 
 def test_the_runtime_verifies_the_bundle(bundle: Path) -> None:
     report = verify(Bundle.open(bundle), "cpu")
-    assert report.passed
-    assert len(report.checks) == 3 + 5 + 6
+    assert report.passed, report.problems
+    assert [len(level.checks) for level in report.levels] == [3, 5, 6]
+
+
+def test_manifest_counts_what_a_level_costs(bundle: Path) -> None:
+    levels = Bundle.open(bundle).manifest.levels
+    # ResNet-50 at 512 pixels and width 64 costs 42.7 GFLOPs; at an eighth of both 1/64 of 1/64 of it, and the
+    # stem, which has three channels at any width, seven times as much beside that (1.2 GFLOPs / 64 / 8).
+    assert levels["classify"].gflops == pytest.approx(5 * (41.5 / 64 / 64 + 1.23 / 64 / 8), rel=0.02)
+    assert levels["full"].gflops is not None
+    assert levels["classify"].gflops is not None
+    assert levels["full"].gflops > 3 * levels["classify"].gflops
 
 
 def test_golden_outputs_show_every_indicator_and_hold_no_pickle(bundle: Path) -> None:
@@ -87,6 +97,7 @@ def test_graphs_say_what_they_are(bundle: Path, level: str) -> None:
         "name": "small",
         "version": "1.2.3",
         "level": level,
+        "precision": "float32",
         "indicators": ",".join(INDICATORS),
         "notice": "Made by a test.",
     }
@@ -119,7 +130,7 @@ def test_model_card_states_licence_notice_parity_and_notes(bundle: Path) -> None
 def test_report_tells_sizes_and_parity(exported: tuple[Path, ExportReport], checkpoint: Path) -> None:
     out, report = exported
     assert report.bundle_bytes == sum(path.stat().st_size for path in out.iterdir())
-    assert report.checkpoint_bytes == (checkpoint / "model.safetensors").stat().st_size
+    assert report.source_bytes == (checkpoint / "model.safetensors").stat().st_size
     assert {row.graph for row in report.parity} == {
         "classify.onnx",
         "cam.onnx",
@@ -133,7 +144,7 @@ def test_report_tells_sizes_and_parity(exported: tuple[Path, ExportReport], chec
 def test_a_missed_gate_leaves_nothing_behind(
     checkpoint: Path, components: dict[str, ir.Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.bundle.make_components", lambda model, report: components)
+    monkeypatch.setattr("export.draft.make_components", lambda model, report: components)
     monkeypatch.setattr("export.parity.GATES", dict.fromkeys(GATES, 0.0))
     with pytest.raises(
         ExportError, match=r"do not compute what PyTorch computes: .*full\.onnx mask_probability"
@@ -148,7 +159,7 @@ def test_an_interrupted_export_leaves_nothing_behind(
     def interrupt(model: object, report: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("export.bundle.make_components", interrupt)
+    monkeypatch.setattr("export.draft.make_components", interrupt)
     with pytest.raises(KeyboardInterrupt):
         export_bundle(checkpoint, tmp_path / "small")
     assert list(tmp_path.iterdir()) == []
@@ -172,14 +183,14 @@ def test_golden_images_are_counted_and_read(checkpoint: Path, tmp_path: Path) ->
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"")
     with pytest.raises(ExportError, match="expected 2 to 4 golden images, got 1"):
-        export_bundle(checkpoint, tmp_path / "small", golden=[image])
+        export_bundle(checkpoint, tmp_path / "small", ExportOptions(golden=[image]))
     with pytest.raises(ImageError):
-        export_bundle(checkpoint, tmp_path / "small", golden=[image, broken])
+        export_bundle(checkpoint, tmp_path / "small", ExportOptions(golden=[image, broken]))
 
 
 def test_card_notes_that_cannot_be_read_are_an_error(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"notes\.md cannot be read as a text file"):
-        export_bundle(checkpoint, tmp_path / "small", card_notes=tmp_path / "notes.md")
+        export_bundle(checkpoint, tmp_path / "small", ExportOptions(card_notes=tmp_path / "notes.md"))
 
 
 def test_a_model_of_fewer_encoders_is_refused(info: ModelInfo) -> None:

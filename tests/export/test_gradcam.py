@@ -117,7 +117,7 @@ def test_the_last_block_costs_no_gradient_pass(classifier: tuple[SmallEncoder, n
     add_gradcam(model, "logits", 0, ["third"])
     appended = [node.op_type for node in list(model.graph)[before:]]
     # One Expand for the seed (N, K), and none over space.
-    assert sorted(set(appended)) == ["Div", "Expand", "Gemm", "MatMul", "Relu", "Reshape", "Shape"]
+    assert sorted(set(appended)) == ["Div", "Expand", "Gemm", "MatMul", "Mul", "Relu", "Reshape", "Shape"]
     assert appended.count("Expand") == 1
 
 

@@ -68,7 +68,7 @@ def test_parse_manifest_wants_an_operating_point_per_indicator(content):
 
 
 def test_parse_manifest_wants_every_graph_among_the_files(content):
-    del content["files"][content["levels"]["full"]["graph"]]
+    del content["files"][content["levels"]["full"]["graphs"]["float32"]]
     with pytest.raises(ManifestError, match=r"full.onnx is used but is not listed under files"):
         parse_manifest(json.dumps(content))
 
@@ -83,3 +83,9 @@ def test_manifest_cannot_be_changed(bundle):
     with pytest.raises(ValueError, match="frozen"):
         bundle.manifest.name = "other"
     assert isinstance(bundle.manifest, Manifest)
+
+
+def test_parse_manifest_wants_a_float32_graph_of_each_level(content):
+    content["levels"]["full"]["graphs"] = {"float16": "full_float16.onnx"}
+    with pytest.raises(ManifestError, match=r"levels.full.graphs: expected a float32 graph, got float16"):
+        parse_manifest(json.dumps(content))
