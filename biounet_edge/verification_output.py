@@ -31,7 +31,7 @@ def _agreement_table(report: VerificationReport, level: LevelReport) -> Table:
     table = Table(
         "Figure",
         box=box.SIMPLE_HEAD,
-        title=f"{level.level}: {agreement.images} {level.against} images",
+        title=f"{level.level}: {agreement.images} {'golden images' if level.against == 'golden' else level.against}",
         title_justify="left",
     )
     table.add_column(f"Against {other}", justify="right")

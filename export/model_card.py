@@ -140,9 +140,9 @@ def _precisions(judgements: Sequence[Judgement]) -> list[str]:
         "## Precisions",
         f"The full graph of each precision was run with ONNX Runtime on {images} photographs and compared "
         "with PyTorch in float32, Grad-CAM by one pass of autograd. Decisions that flip, the largest "
-        "difference of a probability, and of the five indicators the lowest median and the worst correlation of heatmaps and "
-        "the lowest IoU of masks; parity.json has them all, and the gates. What misses a gate is not in the "
-        "bundle.",
+        "difference of a probability, and of the five indicators the lowest median and the worst "
+        "correlation of heatmaps and the lowest IoU of masks; parity.json has them all, and the gates. What "
+        "misses a gate is not in the bundle.",
         _table(header, rows),
     ]
 

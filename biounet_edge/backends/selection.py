@@ -21,21 +21,38 @@ where they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A choice that would have been faster."""
+
+    device: str
+    precision: Precision
+    error: BackendUnavailableError | EngineMismatchError | VerificationError
+    """Why it could not be had."""
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """An opened backend and why it was chosen."""
 
     backend: Backend
     """The loaded, checked graph."""
-    passed_over: tuple[str, ...]
-    """Each choice that would have been faster, and why it could not be had."""
+    passed_over: tuple[PassedOver, ...]
+    """What was tried before, fastest first."""
 
     @property
     def reason(self) -> str:
-        """One sentence for people."""
+        """One sentence for people: what was chosen, what is not there, and what was refused and why."""
         chosen = f"{self.backend.device} in {self.backend.precision} ({self.backend.description})"
-        if not self.passed_over:
-            return chosen
-        return f"{chosen}; not {'; not '.join(self.passed_over)}"
+        absent = [
+            choice.device for choice in self.passed_over if isinstance(choice.error, BackendUnavailableError)
+        ]
+        parts = [f"not available: {', '.join(dict.fromkeys(absent))}"] if absent else []
+        parts += [
+            f"{choice.device} in {choice.precision} refused: {choice.error}"
+            for choice in self.passed_over
+            if not isinstance(choice.error, BackendUnavailableError)
+        ]
+        return "; ".join([chosen, *parts])
 
 
 def open_backend(
@@ -71,14 +88,14 @@ def open_backend(
         raise InputError(f"there is no device {device!r}: choose one of {', '.join(DEVICES)}")
     bundle.graph(level)  # says which levels there are
     choices = list(_choices(bundle, level, device, precision))
-    passed_over: list[str] = []
+    passed_over: list[PassedOver] = []
     for number, (name, fmt) in enumerate(choices, start=1):
         try:
             return Selection(_open(bundle, level, name, fmt, check), tuple(passed_over))
         except (BackendUnavailableError, EngineMismatchError, VerificationError) as error:
             if number == len(choices):
                 raise
-            passed_over.append(f"{name} in {fmt}: {error}")
+            passed_over.append(PassedOver(name, fmt, error))
     raise AssertionError("there is at least one choice, which was returned or raised")
 
 
