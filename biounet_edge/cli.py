@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from biounet_edge.benchmark_cli import benchmark
+from biounet_edge.build_cli import build
 from biounet_edge.console import print_json, say
+from biounet_edge.doctor_cli import doctor
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.version import __version__
 
@@ -93,7 +96,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Read photographs: melanoma probability, indicators, heatmaps and masks."""
-    from biounet_edge.cli_output import PredictionTable, progress_bar, silence_decoders
+    from biounet_edge.cli_output import PredictionTable, progress_bar, share_cores, silence_decoders
     from biounet_edge.discovery import discover
     from biounet_edge.overlay import OVERLAY_PX
     from biounet_edge.prediction import PredictionFailure
@@ -102,6 +105,7 @@ def predict(
     from biounet_edge.results import ResultWriter
 
     silence_decoders()
+    share_cores()
     kinds = parse_save(save, level)
     images = discover(paths, output)
     table = PredictionTable()
@@ -177,6 +181,11 @@ def verify(
         print_report(report)
     say(f"certificate: {certificate}")
     report.raise_if_failed()
+
+
+app.command()(benchmark)
+app.command()(build)
+app.command()(doctor)
 
 
 def main() -> None:

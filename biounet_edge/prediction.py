@@ -72,7 +72,7 @@ class IndicatorFinding:
             return None
         if not self.present:
             return np.zeros(size, np.bool_)
-        return _to_size(self.model_mask_probability, size) >= self.mask_threshold
+        return _stretch(self.model_mask_probability, size) >= self.mask_threshold
 
     def heatmap_at(self, size: tuple[int, int]) -> NDArray[np.float32] | None:
         """Makes the heatmap at another size than the photograph's.
@@ -212,6 +212,11 @@ def make_prediction(
 
 
 def _to_size(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    stretched = _stretch(array, size)
+    return stretched.clip(0, 1, out=stretched)  # rounding may leave the range by a bit
+
+
+def _stretch(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Undoes the stretch of `resize_to_input`: pixel centres fall where they were."""
     height, width = size
     shrinks = height < array.shape[0] and width < array.shape[1]
@@ -220,4 +225,4 @@ def _to_size(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
         (width, height),
         interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
     )
-    return np.asarray(resized, dtype=np.float32).clip(0, 1)
+    return np.asarray(resized, dtype=np.float32)

@@ -2,22 +2,23 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.backends import Backend, open_backend
+from biounet_edge.backends import Backend
+from biounet_edge.backends.selection import open_backend
 from biounet_edge.bundle import Bundle
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
-from biounet_edge.image import decode, reduce_to, resize_to_input
-from biounet_edge.manifest import Level
+from biounet_edge.image import Photograph, read_photograph, reduce_to, resize_to_input
+from biounet_edge.manifest import Level, Precision
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 
 Source = str | Path | bytes | NDArray[np.uint8]
@@ -28,25 +29,37 @@ class Predictor:
     """A loaded bundle that reads photographs. May be used from several threads."""
 
     def __init__(
-        self, bundle: str | Path | Bundle | None = None, *, device: str = "auto", level: Level = "full"
+        self,
+        bundle: str | Path | Bundle | None = None,
+        *,
+        device: str = "auto",
+        precision: Precision | Literal["auto"] = "auto",
+        level: Level = "full",
     ) -> None:
         """Opens the bundle, checks it and loads the level's graph, once.
 
         Args:
             bundle: Folder of the bundle, or an opened one; None for the demo bundle of this package.
-            device: "auto", "cpu" or "cuda"; never another than asked for.
+            device: One of `biounet_edge.backends.DEVICES`; never another than asked for. "auto" is the fastest
+                that is installed and computes what it should.
+            precision: "float32", "float16", "bfloat16" or "int8"; "auto" is the fastest that the device and
+                the bundle have and that computes what it should.
             level: "classify" for probabilities, "cam" for heatmaps too, "full" for heatmaps and masks.
 
         Raises:
             BundleNotFoundError: If there is no bundle in that folder.
             ManifestError: If its manifest is damaged or of a newer format.
             IntegrityError: If one of its files is missing or was changed.
-            InputError: If it has no such level, or there is no such device.
+            InputError: If it has no such level or precision, or there is no such device.
             BackendUnavailableError: If the device or its library is not there.
+            EngineMismatchError: If the device's engine was built for something else.
+            VerificationError: If the device does not compute what PyTorch computed.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.level: Level = level
-        self._backend: Backend | None = open_backend(self.bundle, level, device)
+        selection = open_backend(self.bundle, level, device, precision)
+        self.selection: str = selection.reason
+        self._backend: Backend | None = selection.backend
 
     @property
     def backend(self) -> Backend:
@@ -67,7 +80,7 @@ class Predictor:
         Raises:
             ImageError: If the photograph cannot be read.
         """
-        outcome = self._predict_batch([self._prepare(source, 0)])[0]
+        outcome = next(self._predict_batch([self._prepare(source, 0)]))
         if isinstance(outcome, PredictionFailure):
             raise ImageError(outcome.error)
         return outcome
@@ -75,9 +88,10 @@ class Predictor:
     def stream(
         self, sources: Iterable[Source], *, batch_size: int = 8, preview_px: int = 0
     ) -> Iterator[Prediction | PredictionFailure]:
-        """Reads any number of photographs in bounded memory, decoding ahead of the backend.
+        """Reads any number of photographs in bounded memory.
 
-        At most two batches are decoded at any time, whatever the number of sources.
+        Several threads decode ahead of the backend, and the backend computes ahead of the caller, so that it
+        waits for neither. At most two batches are taken from the sources and not yet given back.
 
         Args:
             sources: Photographs, as for `predict`; may be a generator.
@@ -91,18 +105,25 @@ class Predictor:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         remaining = iter(sources)
-        decoder = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="decode")
-        ahead: deque[Future[_Prepared | PredictionFailure]] = deque()
+        decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+        device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        batches: deque[Future[Iterator[Prediction | PredictionFailure]]] = deque()
         try:
             while True:
-                for source in islice(remaining, 2 * batch_size - len(ahead)):
-                    ahead.append(decoder.submit(self._prepare_or_fail, source, preview_px))
-                if not ahead:
+                while len(batches) < 2:
+                    batch = [
+                        decoders.submit(self._prepare_or_fail, source, preview_px)
+                        for source in islice(remaining, batch_size)
+                    ]
+                    if not batch:
+                        break
+                    batches.append(device.submit(self._predict_decoded, batch))
+                if not batches:
                     return
-                batch = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
-                yield from self._predict_batch(batch)
+                yield from batches.popleft().result()
         finally:
-            decoder.shutdown(cancel_futures=True)
+            decoders.shutdown(cancel_futures=True)
+            device.shutdown(cancel_futures=True)
 
     def close(self) -> None:
         """Releases the backend; a second call does nothing."""
@@ -121,13 +142,16 @@ class Predictor:
         self.close()
 
     def _prepare(self, source: Source, preview_px: int) -> "_Prepared":
-        image = _check_pixels(source) if isinstance(source, np.ndarray) else decode(source)  # (H0, W0, 3)
         spec = self.bundle.manifest.input
+        if isinstance(source, np.ndarray):
+            photograph = Photograph(_check_pixels(source), (source.shape[0], source.shape[1]))
+        else:
+            photograph = read_photograph(source, spec.height, spec.width)
         return _Prepared(
             source=_name(source),
-            size=(image.shape[0], image.shape[1]),
-            pixels=resize_to_input(image, spec.height, spec.width),
-            preview=reduce_to(image, preview_px) if preview_px else None,
+            size=photograph.size,
+            pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
+            preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
         )
 
     def _prepare_or_fail(self, source: Source, preview_px: int) -> "_Prepared | PredictionFailure":
@@ -136,18 +160,22 @@ class Predictor:
         except ImageError as error:
             return PredictionFailure(_name(source), str(error))
 
+    def _predict_decoded(
+        self, batch: "list[Future[_Prepared | PredictionFailure]]"
+    ) -> Iterator[Prediction | PredictionFailure]:
+        return self._predict_batch([future.result() for future in batch])
+
     def _predict_batch(
-        self, batch: "list[_Prepared | PredictionFailure]"
-    ) -> list[Prediction | PredictionFailure]:
-        prepared = [item for item in batch if isinstance(item, _Prepared)]
-        if not prepared:
-            return [item for item in batch if isinstance(item, PredictionFailure)]
-        outputs = self.backend.run(np.stack([item.pixels for item in prepared]))  # each (N, ...)
-        rows = iter(range(len(prepared)))
-        return [
+        self, batch: "Sequence[_Prepared | PredictionFailure]"
+    ) -> Iterator[Prediction | PredictionFailure]:
+        """Computes at once and finishes one by one, when asked: the backend's next batch waits for neither."""
+        prepared = [item.pixels for item in batch if isinstance(item, _Prepared)]
+        outputs = self.backend.run(np.stack(prepared)) if prepared else {}  # each (N, ...)
+        rows = count()
+        return (
             item if isinstance(item, PredictionFailure) else self._finish(item, outputs, next(rows))
             for item in batch
-        ]
+        )
 
     def _finish(
         self, item: "_Prepared", outputs: dict[str, NDArray[np.float32]], row: int

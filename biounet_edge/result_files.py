@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from biounet_edge.errors import InputError, OutputError
 from biounet_edge.manifest import Level
 from biounet_edge.overlay import draw_overlay
-from biounet_edge.prediction import Prediction
+from biounet_edge.prediction import IndicatorFinding, Prediction
 
 Save = Literal["masks", "overlays", "heatmaps", "probabilities"]
 """Kinds of image files."""
@@ -94,9 +95,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = temporary_beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(content)
+            try:
+                temporary.write_bytes(content)
+            except FileNotFoundError:  # once a folder, not once a file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(content)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -138,28 +142,48 @@ def _encode_all(
 ) -> Iterator[tuple[str, bytes]]:
     """Yields (path below the output folder, content) one by one, to hold one full-size array at a time."""
     for name, finding in prediction.indicators.items():
-        if "masks" in save and (mask := finding.mask) is not None:
-            yield f"masks/{stem}_attribute_{name}.png", _png(mask.astype(np.uint8) * 255)
+        if "masks" in save and finding.model_mask_probability is not None:
+            yield f"masks/{stem}_attribute_{name}.png", _mask_png(finding)
         if "heatmaps" in save and (heatmap := finding.heatmap) is not None:
-            yield f"heatmaps/{stem}_{name}.png", _png(_to_grey(heatmap))
+            yield f"heatmaps/{stem}_{name}.png", _png(_to_grey(heatmap), cv2.IMWRITE_PNG_FILTER_UP)
         if "probabilities" in save and (probability := finding.mask_probability) is not None:
-            yield f"probabilities/{stem}_{name}.png", _png(_to_grey(probability))
+            yield f"probabilities/{stem}_{name}.png", _png(_to_grey(probability), cv2.IMWRITE_PNG_FILTER_UP)
     if "overlays" in save:
         if prediction.preview is None:
             raise InputError("an overlay needs the photograph: predict with preview_px above 0")
         overlay = draw_overlay(prediction, prediction.preview, notice)
-        yield f"overlays/{stem}.jpg", _encode(".jpg", overlay[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR, dst=overlay)
+        yield f"overlays/{stem}.jpg", _encode(".jpg", overlay, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
 def _to_grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return (values * 255 + 0.5).astype(np.uint8)  # 0..255 for 0..1
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
-    # Level 1 takes a hundredth of level 9's time for a few percent of size on masks.
-    return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+def _mask_png(finding: IndicatorFinding) -> bytes:
+    if not finding.present:
+        return _empty_png(finding.source_size)
+    mask = finding.mask
+    assert mask is not None
+    return _png(mask.view(np.uint8) * 255, cv2.IMWRITE_PNG_FILTER_NONE)  # 0 or 255
+
+
+@lru_cache(maxsize=8)  # a camera's photographs have one size, and most masks are empty
+def _empty_png(size: tuple[int, int]) -> bytes:
+    return _png(np.zeros(size, np.uint8), cv2.IMWRITE_PNG_FILTER_NONE)
+
+
+def _png(image: NDArray[np.uint8], row_filter: int) -> bytes:
+    # 8 bits also for masks: some readers take a 1-bit image for 0 and 1. By itself OpenCV tries five filters
+    # on each row and then looks for repetitions, of which masks and smooth heatmaps have none but runs.
+    options = [
+        cv2.IMWRITE_PNG_COMPRESSION, 1,
+        cv2.IMWRITE_PNG_FILTER, row_filter,
+        cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+    ]  # fmt: skip
+    return _encode(".png", image, options)
 
 
 def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
-    _, content = cv2.imencode(suffix, np.ascontiguousarray(image), options)
+    _, content = cv2.imencode(suffix, image, options)
     return content.tobytes()

@@ -24,7 +24,7 @@ COLUMNS = ["image", "status", "error", "width", "height", "melanoma_probability"
 ]
 """Columns of predictions.csv."""
 
-_WORKERS = 2
+_WORKERS = min(4, os.cpu_count() or 1)
 _QUEUE = 8  # predictions that wait to be written, at most
 
 Outcome = Prediction | PredictionFailure

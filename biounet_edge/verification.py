@@ -127,10 +127,7 @@ def verify(
         BackendUnavailableError: If the device or its library is not there.
         ImageError: If a photograph cannot be read.
     """
-    if device == "auto" or precision == "auto":  # settled once, so that all levels are of one kind
-        chosen = open_backend(bundle, list(bundle.manifest.levels)[-1], device, precision).backend
-        device, precision = chosen.device, chosen.precision
-        chosen.close()
+    device, precision = _settle(bundle, device, precision)
     reports: list[LevelReport] = []
     for level in bundle.manifest.levels:
         backend = open_backend(bundle, level, device, precision, check=False).backend
@@ -151,6 +148,21 @@ def verify(
         software=f"biounet-edge {__version__}",
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _settle(
+    bundle: Bundle, device: str, precision: Precision | Literal["auto"]
+) -> tuple[str, Precision]:
+    """Makes one choice for all levels: the one that a user would get, or, where all are refused, the first."""
+    if device != "auto" and precision != "auto":
+        return device, precision
+    highest = list(bundle.manifest.levels)[-1]
+    try:
+        chosen = open_backend(bundle, highest, device, precision).backend
+    except VerificationError:  # that is what the report is about
+        chosen = open_backend(bundle, highest, device, precision, check=False).backend
+    chosen.close()
+    return chosen.device, chosen.precision
 
 
 def _against_golden(bundle: Bundle, backend: Backend, level: Level) -> LevelReport:

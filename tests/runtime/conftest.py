@@ -31,7 +31,7 @@ def bundle_copy(bundle: Bundle, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def predictor(bundle: Bundle) -> Iterator[Predictor]:
-    with Predictor(bundle) as full:
+    with Predictor(bundle, device="cpu") as full:
         yield full
 
 

@@ -21,12 +21,14 @@ from biounet_edge.manifest import Level
 
 @pytest.fixture
 def run(bundle):
-    """Runs the command; predict gets the bundle under test."""
+    """Runs the command, on ONNX Runtime's CPU where nothing else is said; predict gets the bundle under test."""
 
     def invoke(*arguments: object):
         texts = [str(argument) for argument in arguments]
         if texts[0] == "predict" and "--bundle" not in texts:
             texts += ["--bundle", str(bundle.folder)]
+        if texts[0] in ("predict", "verify") and "--device" not in texts and "--help" not in texts:
+            texts += ["--device", "cpu"]
         return CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, texts)
 
     return invoke
@@ -180,7 +182,10 @@ def test_predict_ends_known_errors_with_one_sentence(run, tmp_path, monkeypatch,
     result = run("predict", *arguments)
     assert result.exit_code == 1
     assert sentence in result.stderr
-    assert len([line for line in result.stderr.splitlines() if "Not for clinical use" not in line]) == 1
+    expected = ("Not for clinical use", "computing on cpu in float32")
+    assert (
+        len([line for line in result.stderr.splitlines() if not any(text in line for text in expected)]) == 1
+    )
     assert result.stdout == ""
 
 
@@ -248,29 +253,68 @@ def test_info_prints_json(run, bundle):
     content = json.loads(run("info", bundle.folder, "--json").stdout)
     assert content["checksum"] == bundle.checksum
     assert content["indicators"] == list(INDICATORS)
-    assert content["levels"]["full"]["graph"] == bundle.manifest.levels["full"].graph
+    assert content["levels"]["full"]["graphs"] == bundle.manifest.levels["full"].graphs
 
 
-def test_verify_passes(run, bundle):
+def test_verify_passes_and_writes_a_certificate(run, bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = run("verify", bundle.folder)
     assert result.exit_code == 0, result.output
-    assert "reproduces the golden outputs" in result.stdout
-    assert json.loads(run("verify", bundle.folder, "--json").stdout)["passed"] is True
+    assert f"reproduces {bundle.manifest.name} {bundle.manifest.version} in float32" in result.stdout
+    certificate = json.loads((tmp_path / "verification.json").read_text(encoding="utf-8"))
+    assert certificate["passed"] is True
+    assert certificate["bundle_checksum"] == bundle.checksum
 
 
-def test_verify_ends_with_1_on_a_machine_that_computes_otherwise(run, bundle, monkeypatch):
+def test_verify_compares_photographs(run, bundle, folder, tmp_path):
+    result = run("verify", bundle.folder, "--images", folder, "--certificate", tmp_path / "c.json", "--json")
+    last = json.loads(result.stdout)["levels"][-1]
+    assert (last["against"], last["agreement"]["images"]) == ("photographs", 5)
+    assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8")) == json.loads(result.stdout)
+
+
+def test_verify_ends_with_1_on_a_machine_that_computes_otherwise(run, bundle, tmp_path, monkeypatch):
     compute = OnnxRuntimeBackend.run
 
     def wrong(self, images):
         return {name: values + np.float32(0.2) for name, values in compute(self, images).items()}
 
     monkeypatch.setattr(OnnxRuntimeBackend, "run", wrong)
+    monkeypatch.chdir(tmp_path)
     result = run("verify", bundle.folder)
     assert result.exit_code == 1
-    assert "does NOT reproduce the golden outputs" in result.stdout
-    assert "does not reproduce the bundle's golden outputs, do not use its results" in result.stderr
-    content = json.loads(run("verify", bundle.folder, "--json").stdout)
-    assert content["passed"] is False
+    assert f"does NOT reproduce {bundle.manifest.name}" in result.stdout
+    assert "do not use its results: classify: melanoma_probability differs by 0.2" in result.stderr
+    assert json.loads((tmp_path / "verification.json").read_text(encoding="utf-8"))["passed"] is False
+
+
+def test_predict_refuses_a_machine_that_computes_otherwise(run, folder, tmp_path, monkeypatch):
+    compute = OnnxRuntimeBackend.run
+
+    def wrong(self, images):
+        return {name: values + np.float32(0.2) for name, values in compute(self, images).items()}
+
+    monkeypatch.setattr(OnnxRuntimeBackend, "run", wrong)
+    result = run("predict", folder, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "does not compute in float32 what PyTorch computed from the golden images" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_says_what_it_computes_on_and_why(run, folder, tmp_path):
+    result = run(
+        "predict", folder / "a.jpg", "--output", tmp_path / "out", "--device", "auto", "--level", "classify"
+    )
+    assert result.exit_code == 0, result.output
+    first = result.stderr.splitlines()[0]
+    assert first.startswith("computing on ")
+    assert "not available: tensorrt" in first
+
+
+def test_predict_refuses_a_precision_that_the_bundle_has_not(run, folder, tmp_path):
+    result = run("predict", folder, "--output", tmp_path / "out", "--precision", "bfloat16")
+    assert result.exit_code == 1
+    assert "bfloat16 was asked for: device cpu computes in float32, int8" in result.stderr
 
 
 def test_version_is_printed(run):

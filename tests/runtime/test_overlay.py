@@ -46,6 +46,30 @@ def test_draw_overlay_outlines_a_mask_in_its_colour(bundle):
     assert (overlay[450, 430:470] == last).all(axis=1).any()
 
 
+def test_draw_overlay_blends_heat_by_its_strength(bundle):
+    prediction = predict(bundle, "cam", 1.0)
+    for name, finding in prediction.indicators.items():
+        finding.model_heatmap[:] = {"streaks": 0.7, "globules": 1.0}.get(
+            name, 0.39
+        )  # 0.4 and less is left out
+    overlay = draw_overlay(prediction, np.full((900, 900, 3), 128, np.uint8))
+    half_hot = 128 + 0.3 * (np.array(COLOURS["streaks"]) - 128)
+    hot = half_hot + 0.6 * (np.array(COLOURS["globules"]) - half_hot)
+    assert np.abs(overlay[:900].astype(float) - hot).max() <= 2
+
+
+def test_draw_overlay_tints_a_mask_and_outlines_its_holes(bundle):
+    prediction = predict(bundle, "full", 1.0)
+    for name, finding in prediction.indicators.items():
+        finding.model_mask_probability[:] = name == "globules"
+        finding.model_mask_probability[8:24, 8:24] = 0
+    marked = draw_overlay(prediction, np.full((900, 900, 3), 128, np.uint8))[:900].astype(int)
+    tint = 0.9 * 128 + 0.1 * np.array(COLOURS["globules"])
+    assert np.abs(marked[100, 100] - tint).max() <= 1
+    assert (marked[450, 450] == 128).all()
+    assert (marked[450, 200:260] == COLOURS["globules"]).all(axis=1).any()
+
+
 def test_draw_overlay_writes_the_notice(bundle):
     photograph = np.full((900, 900, 3), 128, np.uint8)
     prediction = predict(bundle, "full", 1.0)

@@ -76,6 +76,14 @@ def test_indicator_at_its_operating_point_is_present(bundle):
     assert all(finding.present for finding in findings.values())
 
 
+def test_pixel_at_its_operating_point_belongs_to_the_mask(bundle):
+    at = outputs()
+    for j, name in enumerate(INDICATORS):
+        at["mask_probability"][j] = bundle.manifest.operating_points[name].mask
+    findings = make_prediction(bundle.manifest, "full", at, "a.jpg", (48, 48)).indicators
+    assert all(finding.mask.all() and finding.area_pct == 100 for finding in findings.values())
+
+
 def test_melanoma_is_decided_at_the_operating_point(bundle):
     for probability in (0.0, bundle.manifest.melanoma.threshold, 1.0):
         values = outputs() | {"melanoma_probability": np.float64(probability)}

@@ -3,6 +3,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from biounet_edge import (
     PredictionFailure,
     Predictor,
 )
-from biounet_edge.image import decode
+from biounet_edge.image import decode, read_photograph
 
 # Float32 sums in another order when the batch has another size.
 BATCH_TOLERANCE = 1e-5
@@ -171,6 +172,54 @@ def test_stream_decodes_while_the_caller_works(bundle, photograph, monkeypatch):
         assert len(list(stream)) == 2
 
 
+def test_stream_computes_while_the_caller_works(bundle, photograph, monkeypatch):
+    with Predictor(bundle, device="cpu", level="classify") as predictor:
+        run, second = predictor.backend.run, threading.Event()
+        batches = []
+
+        def observed(images):
+            batches.append(len(images))
+            if len(batches) == 2:
+                second.set()
+            return run(images)
+
+        monkeypatch.setattr(predictor.backend, "run", observed)
+        stream = predictor.stream([photograph] * 5, batch_size=2)
+        next(stream)
+        assert second.wait(5)
+        assert len(list(stream)) == 4
+        assert batches == [2, 2, 1]
+
+
+def test_stream_gives_the_first_batch_before_the_second_is_decoded(bundle, photograph, monkeypatch):
+    delivered = threading.Event()
+    with Predictor(bundle, device="cpu", level="classify") as predictor:
+        prepare, second = predictor._prepare, photograph.copy()
+
+        def slow(source, preview_px):
+            if source is second:
+                assert delivered.wait(10), "the first result waited for the second batch"
+            return prepare(source, preview_px)
+
+        monkeypatch.setattr(predictor, "_prepare", slow)
+        stream = predictor.stream([photograph, photograph, second, second], batch_size=2)
+        next(stream)
+        delivered.set()
+        assert len(list(stream)) == 3
+
+
+def test_stream_passes_a_failing_backend_on_and_ends(bundle, photograph, monkeypatch):
+    with Predictor(bundle, device="cpu", level="classify") as predictor:
+
+        def fails(images):
+            raise BackendUnavailableError("out of memory")
+
+        monkeypatch.setattr(predictor.backend, "run", fails)
+        with pytest.raises(BackendUnavailableError, match="out of memory"):
+            list(predictor.stream([photograph] * 9, batch_size=2))
+    assert not any(thread.name.startswith(("decode", "device")) for thread in threading.enumerate())
+
+
 def test_stream_of_nothing_is_empty(predictor):
     assert list(predictor.stream([])) == []
 
@@ -222,6 +271,49 @@ def test_abandoned_stream_leaves_no_threads(predictor, paths):
     next(stream)
     stream.close()
     deadline = time.monotonic() + 5
-    while any(t.name.startswith("decode") for t in threading.enumerate()) and time.monotonic() < deadline:
+    names = ("decode", "device")
+    while any(t.name.startswith(names) for t in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not any(thread.name.startswith("decode") for thread in threading.enumerate())
+    assert not any(thread.name.startswith(names) for thread in threading.enumerate())
+
+
+@pytest.fixture(scope="module")
+def large_jpeg(photograph, write_image, tmp_path_factory) -> Path:
+    """A photograph that is read at half its size."""
+    image = cv2.resize(photograph, (2100, 1600), interpolation=cv2.INTER_CUBIC)
+    return write_image(tmp_path_factory.mktemp("large") / "large.jpg", image)
+
+
+def test_prediction_of_a_reduced_photograph_has_the_files_size(predictor, large_jpeg):
+    prediction = predictor.predict(large_jpeg)
+    assert prediction.size == (1600, 2100)
+    finding = prediction.indicators["streaks"]
+    assert finding.mask.shape == finding.heatmap.shape == (1600, 2100)
+
+
+def test_network_sees_the_same_whatever_is_saved(predictor, large_jpeg):
+    prepared = [predictor._prepare(large_jpeg, preview_px) for preview_px in (0, 60, 1600)]
+    for other in prepared[1:]:
+        np.testing.assert_array_equal(prepared[0].pixels, other.pixels)
+    assert [None if p.preview is None else p.preview.shape for p in prepared] == [
+        None,
+        (46, 60, 3),
+        (800, 1050, 3),
+    ]
+
+
+def test_reduced_decoding_keeps_the_melanoma_probability(bundle, shared_data, write_image, tmp_path):
+    # INTER_AREA of the reduced photograph differs by a grey level here and there from that of all its pixels.
+    paths = sorted((shared_data / "real-samples" / "images").iterdir())
+    enlarged = [
+        write_image(tmp_path / f"{path.stem}.jpg", cv2.resize(decode(path), (6000, 4000)))
+        for path in paths[::6]
+    ]
+    spec, reduced = bundle.manifest.input, 0
+    with Predictor(bundle, device="cpu", precision="float32", level="classify") as predictor:
+        for path in paths + enlarged:
+            pixels = decode(path)
+            reduced += read_photograph(path, spec.height, spec.width).pixels.shape != pixels.shape
+            expected = predictor.predict(pixels).melanoma_probability
+            assert predictor.predict(path).melanoma_probability == pytest.approx(expected, abs=0.01)
+    assert reduced == 2 + len(enlarged)

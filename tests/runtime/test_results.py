@@ -59,6 +59,23 @@ def test_masks_have_isic_names_source_size_and_two_values(tmp_path, outcome, pho
         assert set(np.unique(mask)) == ({0, 255} if name == INDICATORS[0] else {0})
 
 
+def test_masks_are_8_bit_grey(tmp_path, outcome):
+    with ResultWriter(tmp_path, ("masks",)) as writer:
+        writer.write(image("a"), outcome)
+    for path in (tmp_path / "masks").iterdir():
+        bit_depth, colour_type = path.read_bytes()[24:26]  # of the header chunk
+        assert (bit_depth, colour_type) == (8, 0)
+
+
+def test_masks_are_read_by_the_challenges_own_scoring(tmp_path, outcome):
+    scoring = pytest.importorskip("isic_challenge_scoring.load_image", reason="needs the study extra")
+    with ResultWriter(tmp_path, ("masks",)) as writer:
+        writer.write(image("a"), outcome)
+    for name, finding in outcome.indicators.items():
+        mask = scoring.load_segmentation_image(tmp_path / "masks" / f"a_attribute_{name}.png")
+        np.testing.assert_array_equal(mask, finding.mask.astype(np.uint8) * 255)
+
+
 def test_every_kind_of_file_is_written_and_listed(tmp_path, outcome, photograph):
     with ResultWriter(tmp_path, ALL, "Not for clinical use.") as writer:
         writer.write(image("a"), outcome)

@@ -1,0 +1,91 @@
+"""What keeps a bundle from running on this machine, or from running fast, and what to do about it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from biounet_edge.bundle import Bundle
+from biounet_edge.engine import FOLDER, build_command, engine_path
+from biounet_edge.engine_files import read_engine
+from biounet_edge.errors import (
+    BackendUnavailableError,
+    BiounetEdgeError,
+    BundleNotFoundError,
+    EngineMismatchError,
+    ManifestError,
+)
+from biounet_edge.gpu import present_gpu
+from biounet_edge.machine import look
+from biounet_edge.machine_findings import Finding, has_gpu, judge
+from biounet_edge.tensorrt_library import import_tensorrt
+
+ENGINE_DEVICES = ("tensorrt", "tensorrt-rtx")
+
+
+def diagnose(bundle: str | Path | None = None) -> list[Finding]:
+    """Looks for the usual troubles of a machine and a bundle.
+
+    Args:
+        bundle: Folder of the bundle that is to be run; None for the demo bundle of this package.
+
+    Returns:
+        At least one finding per matter, those where all is well included.
+    """
+    machine = look()
+    findings = list(judge(machine))
+    try:
+        opened = Bundle.open(bundle)
+    except BiounetEdgeError as error:
+        return [*findings, _broken_bundle(error)]
+    files = len(opened.manifest.files)
+    text = (
+        f"{opened.manifest.name} {opened.manifest.version} in {opened.folder}: {files} files, checksums fit"
+    )
+    findings.append(Finding("Bundle", "ok", text))
+    if "openvino" in machine.packages and not os.access(opened.folder, os.W_OK):
+        findings.append(
+            Finding(
+                "Compiled models",
+                "warning",
+                f"{opened.folder} cannot be written, so that OpenVINO compiles the bundle at each start",
+                "copy the bundle to a folder of your own, and name that folder",
+            )
+        )
+    return [*findings, *_engines(opened, has_gpu(machine))]
+
+
+def _broken_bundle(error: BiounetEdgeError) -> Finding:
+    remedy = "fetch the bundle again"
+    if isinstance(error, BundleNotFoundError):
+        remedy = "name the folder that has the manifest.json of a bundle"
+    elif isinstance(error, ManifestError):
+        remedy = "fetch the bundle again, or pip install --upgrade biounet-edge where its format is newer"
+    return Finding("Bundle", "problem", str(error), remedy)
+
+
+def _engines(bundle: Bundle, gpu_answers: bool) -> Iterator[Finding]:
+    """Checks what `biounet-edge build` made as it is checked when it is loaded."""
+    for level, spec in bundle.manifest.levels.items():
+        for precision, graph in spec.graphs.items():
+            for device in ENGINE_DEVICES:
+                path = engine_path(bundle.folder / FOLDER, graph, device)
+                if not path.is_file():
+                    continue
+                name, command = f"Engine {path.name}", build_command(bundle, level, device, precision)
+                if not gpu_answers:
+                    yield Finding(
+                        name,
+                        "warning",
+                        "no NVIDIA GPU answers on this machine, so that it cannot run here",
+                        f"leave {device} to the machine that it was built for",
+                    )
+                    continue
+                try:
+                    library = import_tensorrt(device)
+                    read_engine(bundle, level, device, precision, library.__version__, present_gpu(device))
+                except EngineMismatchError as error:
+                    yield Finding(name, "problem", str(error), command)
+                except BackendUnavailableError as error:
+                    yield Finding(name, "problem", str(error), f'pip install "biounet-edge[{device}]"')
+                else:
+                    yield Finding(name, "ok", f"fits this GPU, {device} {library.__version__} and the bundle")
