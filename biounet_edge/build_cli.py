@@ -10,8 +10,8 @@ import typer
 from biounet_edge.console import print_json, say
 
 if TYPE_CHECKING:
-    from biounet_edge.build import BuiltEngine
-    from biounet_edge.build_progress import BuildProgress
+    from biounet_edge.engine.build import BuiltEngine
+    from biounet_edge.engine.progress import BuildProgress
     from biounet_edge.manifest import Level
 
 
@@ -45,9 +45,9 @@ def build(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Compile a bundle for TensorRT, on the machine that runs it or, for RTX, ahead of time."""
-    from biounet_edge.build import build_engines
     from biounet_edge.bundle import Bundle
-    from biounet_edge.engine import parse_batch_profile
+    from biounet_edge.engine.build import build_engines
+    from biounet_edge.engine.sidecar import parse_batch_profile
 
     profile = parse_batch_profile(batch_profile)
     capabilities = [part.strip() for part in (compute_capability or "").split(",") if part.strip()]

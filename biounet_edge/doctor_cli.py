@@ -8,7 +8,7 @@ import typer
 from biounet_edge.console import print_json, printable, say
 
 if TYPE_CHECKING:
-    from biounet_edge.machine_findings import Finding
+    from biounet_edge.doctor.findings import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -20,7 +20,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Look for what keeps this machine from running a bundle, or from running it fast."""
-    from biounet_edge.doctor import diagnose
+    from biounet_edge.doctor.diagnosis import diagnose
 
     findings = diagnose(bundle)
     problems = sum(finding.status == "problem" for finding in findings)

@@ -40,8 +40,8 @@ class Predictor:
 
         Args:
             bundle: Folder of the bundle, or an opened one; None for the demo bundle of this package.
-            device: One of `biounet_edge.backends.DEVICES`; never another than asked for. "auto" is the fastest
-                that is installed and computes what it should.
+            device: One of `biounet_edge.backends.DEVICES`; never another than asked for. "auto" is the
+                fastest that is installed and computes what it should.
             precision: "float32", "float16", "bfloat16" or "int8"; "auto" is the fastest that the device and
                 the bundle have and that computes what it should.
             level: "classify" for probabilities, "cam" for heatmaps too, "full" for heatmaps and masks.
@@ -168,7 +168,7 @@ class Predictor:
     def _predict_batch(
         self, batch: "Sequence[_Prepared | PredictionFailure]"
     ) -> Iterator[Prediction | PredictionFailure]:
-        """Computes at once and finishes one by one, when asked: the backend's next batch waits for neither."""
+        """Computes at once and finishes one by one, when asked: no next batch waits for either."""
         prepared = [item.pixels for item in batch if isinstance(item, _Prepared)]
         outputs = self.backend.run(np.stack(prepared)) if prepared else {}  # each (N, ...)
         rows = count()

@@ -150,10 +150,8 @@ def verify(
     )
 
 
-def _settle(
-    bundle: Bundle, device: str, precision: Precision | Literal["auto"]
-) -> tuple[str, Precision]:
-    """Makes one choice for all levels: the one that a user would get, or, where all are refused, the first."""
+def _settle(bundle: Bundle, device: str, precision: Precision | Literal["auto"]) -> tuple[str, Precision]:
+    """Makes one choice for all levels: what a user would get, or the first where all are refused."""
     if device != "auto" and precision != "auto":
         return device, precision
     highest = list(bundle.manifest.levels)[-1]

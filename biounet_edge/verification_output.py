@@ -28,12 +28,9 @@ def _agreement_table(report: VerificationReport, level: LevelReport) -> Table:
     agreement, gates = level.agreement, report.gates
     assert agreement is not None, "the caller has looked"
     other = "PyTorch" if level.against == "golden" else "float32"
-    table = Table(
-        "Figure",
-        box=box.SIMPLE_HEAD,
-        title=f"{level.level}: {agreement.images} {'golden images' if level.against == 'golden' else level.against}",
-        title_justify="left",
-    )
+    images = "golden images" if level.against == "golden" else level.against
+    title = f"{level.level}: {agreement.images} {images}"
+    table = Table("Figure", box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column(f"Against {other}", justify="right")
     table.add_column("Accepted", justify="right")
     rows: list[tuple[str, str, str, bool]] = [

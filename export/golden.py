@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biounet_edge.errors import ExportError
-from biounet_edge.image import decode, resize_to_input
+from biounet_edge.image import read_input
 from biounet_edge.indicators import INDICATORS
 from train.data.dataset import normalise
 from train.gradcam import divide_by_maximum, explain
@@ -51,7 +51,7 @@ def read_golden_images(paths: Sequence[Path], size_px: int) -> NDArray[np.uint8]
     """
     if not FEWEST <= len(paths) <= MOST:
         raise ExportError(f"expected {FEWEST} to {MOST} golden images, got {len(paths)}")
-    return np.stack([resize_to_input(decode(path), size_px, size_px) for path in paths])
+    return np.stack([read_input(path, size_px, size_px) for path in paths])
 
 
 def render_golden_images(model: BioUNet) -> NDArray[np.uint8]:

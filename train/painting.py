@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from biounet_edge.errors import DatasetError, InputError
-from biounet_edge.image import decode, resize_to_input
+from biounet_edge.image import read_input
 from biounet_edge.indicators import INDICATORS
 from train.data.records import IMAGE_SUFFIXES, read_mask
 from train.synthesis import paint_indicators
@@ -80,7 +80,7 @@ def _number(image_id: str) -> int:
 def _paint_one(
     photograph: Path, lesion: Path, absent: list[str], out: Path, rng: np.random.Generator, size_px: int
 ) -> None:
-    image = resize_to_input(decode(photograph), size_px, size_px)
+    image = read_input(photograph, size_px, size_px)
     mask = (
         cv2.resize(read_mask(lesion).astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_LINEAR)
         >= 0.5

@@ -160,6 +160,8 @@ def _load(library: Any, graph: Path, device: str) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if (cores := _allowed_cores()) < (os.cpu_count() or 1):
         options.intra_op_num_threads = cores  # by itself it makes a thread for each core of the machine
+    # The optimised graph is not kept: loading it takes 0.3 s instead of 0.9 s for the demo at level full, and
+    # 59 MB beside 12 MB of weights (full width: 0.3 s instead of 4.6 s, and 1.6 GB).
     settings: Mapping[str, str] = {}
     reason = io.StringIO()
     try:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.backends.cuda_buffers import TensorBuffer
+from biounet_edge.engine.gpu import cuda_call
 from biounet_edge.errors import BackendUnavailableError
-from biounet_edge.gpu import cuda_call
 
 _KEPT = 3
 """Batch sizes whose memory is kept: one photograph, a full batch and the rest of a folder."""

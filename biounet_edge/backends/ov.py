@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from biounet_edge.backends import PRECISIONS
 from biounet_edge.backends.signature import Input, check_images, check_signature
 from biounet_edge.bundle import Bundle
-from biounet_edge.engine import FOLDER, WEIGHTS
+from biounet_edge.engine.sidecar import FOLDER, WEIGHTS
 from biounet_edge.errors import BackendUnavailableError, InputError
 from biounet_edge.manifest import GraphPrecision, Level, Precision
 

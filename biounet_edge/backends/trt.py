@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from biounet_edge.backends.cuda_buffers import TensorBuffer
 from biounet_edge.backends.trt_contexts import Binding, Contexts, RtxRuntime
 from biounet_edge.bundle import Bundle
-from biounet_edge.engine import FOLDER, build_command, engine_path
-from biounet_edge.engine_files import read_engine
+from biounet_edge.engine.files import read_engine
+from biounet_edge.engine.gpu import cuda_call, cuda_runtime, present_gpu
+from biounet_edge.engine.library import import_tensorrt, make_log, reason
+from biounet_edge.engine.sidecar import FOLDER, build_command, engine_path
 from biounet_edge.errors import BackendUnavailableError, InputError, ManifestError
-from biounet_edge.gpu import cuda_call, cuda_runtime, present_gpu
 from biounet_edge.manifest import GraphPrecision, Level, Precision
-from biounet_edge.tensorrt_library import import_tensorrt, make_log, reason
 
 
 class TensorRtBackend:

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from biounet_edge.backends.cuda_buffers import Scratch
-from biounet_edge.engine_files import write_compiled
+from biounet_edge.engine.files import write_compiled
+from biounet_edge.engine.gpu import cuda_call, cuda_result
 from biounet_edge.errors import BackendUnavailableError, OutputError
-from biounet_edge.gpu import cuda_call, cuda_result
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import pytest
 from biounet_edge import BackendUnavailableError, Bundle, EngineMismatchError, default_bundle
 from biounet_edge.backends import PRECISIONS
 from biounet_edge.backends.trt import TensorRtBackend
-from biounet_edge.build import build_engines, build_graph
-from biounet_edge.engine import Sidecar
-from biounet_edge.engine_files import read_engine
-from biounet_edge.gpu import Gpu
+from biounet_edge.engine.build import build_engines, build_graph
+from biounet_edge.engine.files import read_engine
+from biounet_edge.engine.gpu import Gpu
+from biounet_edge.engine.sidecar import Sidecar
 
 tensorrt_rtx = pytest.importorskip(
     "tensorrt_rtx", reason='TensorRT for RTX is not installed: pip install "biounet-edge[tensorrt-rtx]"'

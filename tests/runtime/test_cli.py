@@ -21,7 +21,7 @@ from biounet_edge.manifest import Level
 
 @pytest.fixture
 def run(bundle):
-    """Runs the command, on ONNX Runtime's CPU where nothing else is said; predict gets the bundle under test."""
+    """Runs the command, on the CPU where nothing else is said; predict gets the bundle under test."""
 
     def invoke(*arguments: object):
         texts = [str(argument) for argument in arguments]

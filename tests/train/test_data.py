@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from biounet_edge.errors import DatasetError, InputError
-from biounet_edge.image import decode, resize_to_input
+from biounet_edge.image import decode, read_input, resize_to_input
 from train.config import TASKS, DataSource, TableColumns, TrainConfig
 from train.data.batches import Batches, Material, Plan, Share
 from train.data.dataset import MEAN, STD, ImageSet, labels_of, normalise
@@ -170,10 +170,18 @@ def test_missing_labels_are_nan() -> None:
 def test_pixels_are_those_of_the_runtime(tmp_path: Path) -> None:
     write_image(tmp_path / "x.png", 200)
     images = ImageSet([Record("x", tmp_path / "x.png", "a")], 32, cache=True)
-    expected = resize_to_input(decode(tmp_path / "x.png"), 32, 32)
-    np.testing.assert_array_equal(images.images([0])[0].numpy(), expected)
+    np.testing.assert_array_equal(images.images([0])[0].numpy(), read_input(tmp_path / "x.png", 32, 32))
     value = (200 / 255 - MEAN[2]) / STD[2]
     torch.testing.assert_close(normalise(images.images([0]))[0, 2], torch.full((32, 32), value))
+
+
+def test_large_photographs_are_reduced_as_by_the_runtime(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1600, 1700, 3), np.uint8)
+    path = tmp_path / "x.jpg"
+    path.write_bytes(cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 50])[1].tobytes())
+    pixels = ImageSet([Record("x", path, "a")], 32, cache=False).images([0])[0].numpy()
+    np.testing.assert_array_equal(pixels, read_input(path, 32, 32))
+    assert (pixels != resize_to_input(decode(path), 32, 32)).any()
 
 
 def test_damaged_image_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biounet_edge.errors import DatasetError, ImageError
-from biounet_edge.image import decode, resize_to_input
+from biounet_edge.image import read_input
 from biounet_edge.indicators import INDICATORS
 from train.config import TASKS
 from train.data.records import Record, read_mask
@@ -69,7 +69,7 @@ class ImageSet:
             return self._cache[index]
         record = self.records[index]
         try:
-            image = resize_to_input(decode(record.image), self.size_px, self.size_px)
+            image = read_input(record.image, self.size_px, self.size_px)
         except ImageError as error:
             raise DatasetError(
                 f"{record.image}: {error}; restore the file or remove it from its source"

@@ -19,9 +19,9 @@ import pytest
 
 from biounet_edge import Bundle
 from biounet_edge.backends.trt import TensorRtBackend
-from biounet_edge.engine import FOLDER, BatchProfile, Sidecar, engine_path, this_platform
-from biounet_edge.engine_files import write_engine
-from biounet_edge.gpu import Gpu
+from biounet_edge.engine.files import write_engine
+from biounet_edge.engine.gpu import Gpu
+from biounet_edge.engine.sidecar import FOLDER, BatchProfile, Sidecar, engine_path, this_platform
 
 L4 = Gpu("NVIDIA L4", "8.9", "13.0")
 ENGINE = b"an engine"  # its content

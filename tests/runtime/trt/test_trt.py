@@ -6,7 +6,7 @@ import pytest
 
 from biounet_edge import BackendUnavailableError, EngineMismatchError, InputError, ManifestError
 from biounet_edge.backends.trt import TensorRtBackend
-from biounet_edge.engine import BatchProfile
+from biounet_edge.engine.sidecar import BatchProfile
 
 
 @pytest.mark.parametrize(

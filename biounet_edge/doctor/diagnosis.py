@@ -5,8 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from biounet_edge.bundle import Bundle
-from biounet_edge.engine import FOLDER, build_command, engine_path
-from biounet_edge.engine_files import read_engine
+from biounet_edge.doctor.findings import Finding, has_gpu, judge
+from biounet_edge.doctor.machine import look
+from biounet_edge.engine.files import read_engine
+from biounet_edge.engine.gpu import present_gpu
+from biounet_edge.engine.library import import_tensorrt
+from biounet_edge.engine.sidecar import FOLDER, build_command, engine_path
 from biounet_edge.errors import (
     BackendUnavailableError,
     BiounetEdgeError,
@@ -14,10 +18,6 @@ from biounet_edge.errors import (
     EngineMismatchError,
     ManifestError,
 )
-from biounet_edge.gpu import present_gpu
-from biounet_edge.machine import look
-from biounet_edge.machine_findings import Finding, has_gpu, judge
-from biounet_edge.tensorrt_library import import_tensorrt
 
 ENGINE_DEVICES = ("tensorrt", "tensorrt-rtx")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from biounet_edge.machine import ONNXRUNTIMES, OPENCVS, Machine
+from biounet_edge.doctor.machine import ONNXRUNTIMES, OPENCVS, Machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ import shlex
 import pytest
 
 from biounet_edge import BackendUnavailableError, Bundle, EngineMismatchError, InputError, OutputError
-from biounet_edge.engine import (
+from biounet_edge.engine.files import previous_build, read_engine, write_compiled, write_engine
+from biounet_edge.engine.gpu import Gpu
+from biounet_edge.engine.sidecar import (
     FOLDER,
     BatchProfile,
     Sidecar,
@@ -16,8 +18,6 @@ from biounet_edge.engine import (
     parse_batch_profile,
     this_platform,
 )
-from biounet_edge.engine_files import previous_build, read_engine, write_compiled, write_engine
-from biounet_edge.gpu import Gpu
 
 L4 = Gpu("NVIDIA L4", "8.9", "13.0")
 ENGINE = bytes(range(256)) * 4

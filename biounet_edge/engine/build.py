@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from biounet_edge.backends import PRECISIONS
-from biounet_edge.build_progress import SECONDS_PER_LAYER, BuildProgress, ProgressListener
 from biounet_edge.bundle import Bundle
-from biounet_edge.compilation import Compilation
-from biounet_edge.engine import (
+from biounet_edge.engine.compilation import Compilation
+from biounet_edge.engine.files import previous_build, write_engine
+from biounet_edge.engine.gpu import Gpu, present_gpu
+from biounet_edge.engine.library import import_tensorrt
+from biounet_edge.engine.progress import SECONDS_PER_LAYER, BuildProgress, ProgressListener
+from biounet_edge.engine.sidecar import (
     DEFAULT_PROFILE,
     FOLDER,
     WEIGHTS,
@@ -19,11 +22,8 @@ from biounet_edge.engine import (
     engine_path,
     this_platform,
 )
-from biounet_edge.engine_files import previous_build, write_engine
 from biounet_edge.errors import BackendUnavailableError, InputError
-from biounet_edge.gpu import Gpu, present_gpu
 from biounet_edge.manifest import GraphPrecision, Level
-from biounet_edge.tensorrt_library import import_tensorrt
 
 Report = Callable[[BuildProgress], None]
 

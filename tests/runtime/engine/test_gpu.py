@@ -5,8 +5,8 @@ import types
 import pytest
 
 from biounet_edge import BackendUnavailableError, InputError
-from biounet_edge.gpu import Gpu, cuda_call, present_gpu
-from biounet_edge.tensorrt_library import import_tensorrt
+from biounet_edge.engine.gpu import Gpu, cuda_call, present_gpu
+from biounet_edge.engine.library import import_tensorrt
 
 Code = enum.IntEnum("Code", {"cudaSuccess": 0, "cudaErrorMemoryAllocation": 2, "cudaErrorNoDevice": 100})
 

@@ -7,10 +7,10 @@ import typer
 from typer.testing import CliRunner
 
 from biounet_edge import Bundle, InputError
-from biounet_edge.build import BuiltEngine
 from biounet_edge.build_cli import build as build_command_line
-from biounet_edge.build_progress import BuildProgress
-from biounet_edge.engine import BatchProfile, Sidecar, build_command
+from biounet_edge.engine.build import BuiltEngine
+from biounet_edge.engine.progress import BuildProgress
+from biounet_edge.engine.sidecar import BatchProfile, Sidecar, build_command
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def asked(monkeypatch) -> list:
             built.append(BuiltEngine(bundle.folder / f"{level}.engine", sidecar))
         return built
 
-    monkeypatch.setattr("biounet_edge.build.build_engines", build_engines)
+    monkeypatch.setattr("biounet_edge.engine.build.build_engines", build_engines)
     return calls
 
 

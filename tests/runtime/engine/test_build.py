@@ -7,11 +7,11 @@ import types
 import pytest
 
 from biounet_edge import BackendUnavailableError, Bundle, InputError
-from biounet_edge.build import build_engines, build_graph
-from biounet_edge.build_progress import ProgressListener
-from biounet_edge.engine import BatchProfile
-from biounet_edge.engine_files import read_engine
-from biounet_edge.gpu import Gpu
+from biounet_edge.engine.build import build_engines, build_graph
+from biounet_edge.engine.files import read_engine
+from biounet_edge.engine.gpu import Gpu
+from biounet_edge.engine.progress import ProgressListener
+from biounet_edge.engine.sidecar import BatchProfile
 
 L4 = Gpu("NVIDIA L4", "8.9", "13.0")
 Severity = enum.IntEnum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING"])
@@ -141,7 +141,7 @@ def tensorrt(monkeypatch) -> FakeTensorRt:
     """TensorRT on a machine with an L4."""
     library = FakeTensorRt()
     monkeypatch.setitem(sys.modules, "tensorrt", library)
-    monkeypatch.setattr("biounet_edge.build.present_gpu", lambda device: L4)
+    monkeypatch.setattr("biounet_edge.engine.build.present_gpu", lambda device: L4)
     return library
 
 
@@ -154,7 +154,7 @@ def rtx(monkeypatch) -> FakeTensorRt:
     def no_gpu(device):
         raise BackendUnavailableError("this machine has no driver: install it")
 
-    monkeypatch.setattr("biounet_edge.build.present_gpu", no_gpu)
+    monkeypatch.setattr("biounet_edge.engine.build.present_gpu", no_gpu)
     return library
 
 
@@ -236,7 +236,7 @@ def test_build_graph_for_rtx_builds_ahead_of_time(copy, rtx):
 
 
 def test_build_graph_for_rtx_builds_for_the_gpu_of_this_machine(copy, rtx, monkeypatch):
-    monkeypatch.setattr("biounet_edge.build.present_gpu", lambda device: L4)
+    monkeypatch.setattr("biounet_edge.engine.build.present_gpu", lambda device: L4)
     built = build_graph(copy, "classify.onnx", "tensorrt-rtx")
     assert rtx.told["capabilities"] == [rtx.ComputeCapability.SM89]
     assert (built.sidecar.gpu, built.sidecar.compute_capabilities) == ("NVIDIA L4", ("8.9",))
@@ -320,7 +320,7 @@ def test_build_graph_starts_anew_where_the_times_are_of_another_gpu(copy, tensor
 
 
 def test_build_graph_reports_phases_and_fractions(copy, tensorrt, monkeypatch):
-    monkeypatch.setattr("biounet_edge.build_progress.REPORT_EVERY_S", -1)
+    monkeypatch.setattr("biounet_edge.engine.progress.REPORT_EVERY_S", -1)
     states = []
     build_graph(copy, "cam.onnx", "tensorrt", progress=states.append)
     assert [(state.phase, state.fraction) for state in states] == [

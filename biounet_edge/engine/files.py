@@ -11,9 +11,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from biounet_edge.bundle import Bundle
-from biounet_edge.engine import FOLDER, WEIGHTS, Sidecar, build_command, engine_path, this_platform
+from biounet_edge.engine.gpu import Gpu
+from biounet_edge.engine.sidecar import FOLDER, WEIGHTS, Sidecar, build_command, engine_path, this_platform
 from biounet_edge.errors import BackendUnavailableError, EngineMismatchError, OutputError
-from biounet_edge.gpu import Gpu
 from biounet_edge.manifest import GraphPrecision, Level
 from biounet_edge.result_files import temporary_beside
 

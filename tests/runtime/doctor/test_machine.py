@@ -8,8 +8,8 @@ import types
 
 import pytest
 
-from biounet_edge import machine
-from biounet_edge.machine import Machine, look
+from biounet_edge.doctor import machine
+from biounet_edge.doctor.machine import Machine, look
 from biounet_edge.version import __version__
 
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from biounet_edge.build_progress import ProgressListener, make_monitor
-from biounet_edge.engine import BatchProfile
-from biounet_edge.engine_files import write_compiled
+from biounet_edge.engine.files import write_compiled
+from biounet_edge.engine.library import make_log, reason
+from biounet_edge.engine.progress import ProgressListener, make_monitor
+from biounet_edge.engine.sidecar import BatchProfile
 from biounet_edge.errors import BackendUnavailableError
-from biounet_edge.tensorrt_library import make_log, reason
 
 
 class Compilation:
