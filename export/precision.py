@@ -15,7 +15,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from biounet_edge.agreement import GATES, Agreement, AgreementMeter
+from biounet_edge.agreement import GATES, Agreement, AgreementMeter, Outputs
 from biounet_edge.bundle import graph_file
 from biounet_edge.errors import ExportError
 from biounet_edge.image import read_input
@@ -141,19 +141,23 @@ def judge(
     Returns:
         One judgement per precision.
     """
-    meters = {precision: AgreementMeter(manifest) for precision in precisions}
-    graphs = {precision: open_graph(folder / graph_file("full", precision)) for precision in precisions}
-    for start in range(0, len(photographs), _BATCH):
-        report(f"judging on photographs: {start} of {len(photographs)}")
-        images = photographs[start : start + _BATCH]
-        expected = run_pytorch(model, images)
-        for precision, meter in meters.items():
-            meter.add(graphs[precision](image=images), expected)
-    results = {precision: meter.result() for precision, meter in meters.items()}
-    return [
-        Judgement(precision, agreement, GATES[precision].problems(agreement))
-        for precision, agreement in results.items()
-    ]
+    starts = range(0, len(photographs), _BATCH)
+    batches = [photographs[start : start + _BATCH] for start in starts]
+    expected: list[Outputs] = []
+    for number, images in enumerate(batches):
+        report(f"PyTorch reads the photographs: batch {number + 1} of {len(batches)}")
+        expected.append(run_pytorch(model, images))
+    judgements = []
+    for precision in precisions:  # one at a time: a graph of full width takes gigabytes
+        report(f"judging {precision} on {len(photographs)} photographs")
+        run = open_graph(folder / graph_file("full", precision))
+        meter = AgreementMeter(manifest)
+        for images, outputs in zip(batches, expected, strict=True):
+            meter.add(run(image=images), outputs)
+        agreement = meter.result()
+        judgements.append(Judgement(precision, agreement, GATES[precision].problems(agreement)))
+        del run
+    return judgements
 
 
 def parity_report(judgements: Sequence[Judgement], golden: Sequence[ParityRow]) -> str:

@@ -46,7 +46,7 @@ def compute_reference(model: BioUNet, images: NDArray[np.uint8]) -> Reference:
     Returns:
         Its answers.
     """
-    single = run_pytorch(model, images)
+    single = _run_single(model, images)
     pixels = normalise(torch.from_numpy(images)).double()
     answers = []
     for name in INDICATORS:
@@ -70,9 +70,15 @@ def run_pytorch(model: BioUNet, images: NDArray[np.uint8]) -> dict[str, NDArray[
         images: RGB images at the input size, shape (G, H, W, 3).
 
     Returns:
-        Every output of the full graph, first axis G, and as "heatmaps" the stack that enters the decoders,
-        shape (G, J, 12, Hs, Ws).
+        Every output of the full graph, first axis G.
     """
+    outputs = _run_single(model, images)
+    del outputs["heatmaps"]
+    return outputs
+
+
+def _run_single(model: BioUNet, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """Every output in float32, and as "heatmaps" the stack that enters the decoders, (G, J, 12, Hs, Ws)."""
     pixels = normalise(torch.from_numpy(images))
     answers = [_answers(model.network(name), pixels) for name in INDICATORS]
     stacked = {name: torch.stack([answer[name] for answer in answers], dim=1) for name in answers[0]}

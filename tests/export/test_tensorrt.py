@@ -33,7 +33,9 @@ def graphs() -> list[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Bundle:
-    return Bundle.open(shutil.copytree(DEMO.folder, tmp_path / "demo"))
+    return Bundle.open(
+        shutil.copytree(DEMO.folder, tmp_path / "demo", ignore=shutil.ignore_patterns("compiled"))
+    )
 
 
 @pytest.mark.slow

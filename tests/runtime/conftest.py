@@ -26,7 +26,8 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 @pytest.fixture
 def bundle_copy(bundle: Bundle, tmp_path: Path) -> Path:
     """A bundle that a test may damage."""
-    return Path(shutil.copytree(bundle.folder, tmp_path / "bundle-copy"))
+    compiled = shutil.ignore_patterns("compiled")
+    return Path(shutil.copytree(bundle.folder, tmp_path / "bundle-copy", ignore=compiled))
 
 
 @pytest.fixture(scope="session")
