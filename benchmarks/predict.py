@@ -42,8 +42,8 @@ PARTS = 5
 """The run is measured in so many parts, inference alone after each."""
 
 AHEAD_BATCHES = 2
-"""Batches that Predictor.stream works on ahead of its caller: it is given the time for them before inference alone
-is measured, and then they are ready, so that so many of each part are left out of its time."""
+"""Batches that Predictor.stream works on ahead of its caller. It is given the time for them before inference
+alone is measured; afterwards they are ready, and so many of each part are left out of its time."""
 
 _SETTLE = 1.5  # of the time that so many batches take
 

@@ -44,8 +44,8 @@ class NetworkConfig:
     """Channels of the stem; 64 is ResNet-50, smaller is the same topology with narrower layers."""
     image_size_px: int = 512
     """Height and width of the input."""
-    heatmap_size_px: int = 512
-    """Height and width at which the heatmaps enter the U-Net."""
+    heatmap_size_px: int = 256
+    """Height and width of the U-Net's input; at 256 f_Seg takes 22 GFLOPs, at 512 89, cDC alike: docs/study."""
     encoders: tuple[tuple[str, ...], ...] = ONE_ENCODER_EACH
     """Tasks of each encoder, in the order of its logits."""
 

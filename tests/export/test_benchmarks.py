@@ -224,7 +224,8 @@ def test_both_ways_to_call_the_library_give_the_same_masks(bundle: Path, small_m
         for name in ("grad-cam", "grad-cam-one-call")
     ]
     one, other = (side.answer(images)["mask_probability"] for side in sides)
-    # The library divides once more by a maximum after it has resized: off by 5e-3, in another order by far more.
+    # The library divides once more by a maximum after it has resized: off by 5e-3, and by far more in another
+    # order.
     np.testing.assert_allclose(one, other, atol=2e-2)
     assert not any(parameter.requires_grad for parameter in small_model.parameters())
     assert all(parameter.grad is None for parameter in small_model.parameters())

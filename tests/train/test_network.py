@@ -96,10 +96,15 @@ def test_widths_scale_every_layer(width: int) -> None:
 def test_full_width_costs_the_documented_gigaflops() -> None:
     with torch.device("meta"):
         network = IndicatorNetwork(NetworkConfig(), ("streaks", "melanoma")).eval()
-        pixels, heatmaps = torch.empty(1, 3, 512, 512), torch.empty(1, HEATMAPS, 512, 512)
+        pixels = torch.empty(1, 3, 512, 512)
+        full, half = (torch.empty(1, HEATMAPS, size, size) for size in (512, network.config.heatmap_size_px))
     gigaflops = []
-    for compute in (lambda: network.classify(pixels), lambda: network.segment(heatmaps, "streaks")):
+    for compute in (
+        lambda: network.classify(pixels),
+        lambda: network.segment(full, "streaks"),
+        lambda: network.segment(half, "streaks"),
+    ):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             compute()
         gigaflops.append(counter.get_total_flops() / 1e9)
-    assert gigaflops == pytest.approx([42.7, 88.8], abs=0.05)
+    assert gigaflops == pytest.approx([42.7, 88.8, 22.2], abs=0.05)
