@@ -23,7 +23,7 @@ from benchmarks.comparison import Comparison, Row, compare, not_opened
 from benchmarks.machine import describe_machine
 from benchmarks.sides import BASELINE, SIDES, open_side
 from biounet_edge.bundle import Bundle
-from biounet_edge.console import print_json
+from biounet_edge.cli.console import print_json
 from biounet_edge.discovery import discover
 from biounet_edge.errors import BiounetEdgeError, InputError
 from biounet_edge.image import read_input

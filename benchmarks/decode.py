@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.machine import Machine, describe_machine
-from biounet_edge.console import print_json
+from biounet_edge.cli.console import print_json
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.image import decode, read_input, reduction, resize_to_input
 from biounet_edge.image_header import read_header

@@ -24,15 +24,15 @@ from rich.text import Text
 
 from benchmarks.machine import Machine, describe_machine
 from benchmarks.processes import first_result_s, resident_mb
+from biounet_edge.benchmark.peak import usable_threads
 from biounet_edge.bundle import Bundle
-from biounet_edge.cli_output import share_cores
-from biounet_edge.console import print_json
+from biounet_edge.cli.console import print_json
+from biounet_edge.cli.output import share_cores
 from biounet_edge.discovery import InputImage, discover
 from biounet_edge.errors import BiounetEdgeError, InputError
 from biounet_edge.image import read_input
 from biounet_edge.manifest import Level, Precision
 from biounet_edge.overlay import OVERLAY_PX
-from biounet_edge.peak import usable_threads
 from biounet_edge.prediction import Prediction, PredictionFailure
 from biounet_edge.predictor import Predictor
 from biounet_edge.result_files import Save, parse_save

@@ -10,7 +10,7 @@ from pathlib import Path
 from biounet_edge.bundle import Bundle
 from biounet_edge.errors import InputError
 
-_COMMAND = "from biounet_edge.cli import main; main()"
+_COMMAND = "from biounet_edge.cli.main import main; main()"
 
 
 def resident_mb() -> float | None:

@@ -16,7 +16,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.parts import answer, eager_part
 from benchmarks.predict import measure_predict
 from benchmarks.sides import SIDES, Side, open_side
-from biounet_edge import peak
+from biounet_edge.benchmark import peak
 from biounet_edge.bundle import Bundle
 from biounet_edge.errors import InputError
 from tests.export.conftest import SIZE_PX, rendered_images

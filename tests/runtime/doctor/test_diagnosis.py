@@ -7,11 +7,11 @@ import typer
 from typer.testing import CliRunner
 
 from biounet_edge import BackendUnavailableError, EngineMismatchError
+from biounet_edge.cli.doctor import doctor
 from biounet_edge.doctor import diagnosis as doctor_module
 from biounet_edge.doctor.diagnosis import diagnose
 from biounet_edge.doctor.findings import has_gpu, judge
 from biounet_edge.doctor.machine import Machine
-from biounet_edge.doctor_cli import doctor
 
 CPU = Machine(
     python="3.12.3",

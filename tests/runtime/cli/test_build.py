@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from biounet_edge import Bundle, InputError
-from biounet_edge.build_cli import build as build_command_line
+from biounet_edge.cli.build import build as build_command_line
 from biounet_edge.engine.build import BuiltEngine
 from biounet_edge.engine.progress import BuildProgress
 from biounet_edge.engine.sidecar import BatchProfile, Sidecar, build_command

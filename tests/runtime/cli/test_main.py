@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from biounet_edge import INDICATORS, Predictor, __version__
 from biounet_edge.backends.ort import OnnxRuntimeBackend
-from biounet_edge.cli import app
-from biounet_edge.console import printable
+from biounet_edge.cli.console import printable
+from biounet_edge.cli.main import app
 from biounet_edge.manifest import Level
 
 
@@ -328,7 +328,7 @@ def test_level_option_names_the_levels_of_the_manifest(run):
 
 def test_help_answers_quickly_without_heavy_imports():
     code = (
-        "import sys; from biounet_edge.cli import app; app(['--help'], standalone_mode=False); "
+        "import sys; from biounet_edge.cli.main import app; app(['--help'], standalone_mode=False); "
         "print({'numpy', 'cv2', 'pydantic', 'onnxruntime', 'torch'} & set(sys.modules))"
     )
     start = time.monotonic()

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from biounet_edge.console import print_json
+from biounet_edge.cli.console import print_json
 
 if TYPE_CHECKING:
-    from biounet_edge.benchmark_report import BenchmarkReport
+    from biounet_edge.benchmark.report import BenchmarkReport
 
 
 def benchmark(
@@ -38,9 +38,9 @@ def benchmark(
     """Measure latency and throughput of each stage, of all together, and against the machine's peak."""
     from rich.console import Console
 
-    from biounet_edge.benchmark import benchmark as run_benchmark
+    from biounet_edge.benchmark.measurement import benchmark as run_benchmark
     from biounet_edge.bundle import Bundle
-    from biounet_edge.cli_output import share_cores, silence_decoders
+    from biounet_edge.cli.output import share_cores, silence_decoders
 
     silence_decoders()
     share_cores()  # as predict does

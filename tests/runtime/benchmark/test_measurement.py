@@ -2,33 +2,19 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from biounet_edge import BackendUnavailableError, Bundle, ImageError, InputError, benchmark_workload, peak
-from biounet_edge import benchmark as benchmark_module
+from biounet_edge import Bundle, ImageError, InputError
 from biounet_edge.backends.selection import Selection
-from biounet_edge.benchmark import benchmark
-from biounet_edge.benchmark_cli import benchmark as benchmark_command
-from biounet_edge.benchmark_cli import print_benchmark
-from biounet_edge.benchmark_report import BenchmarkReport, StageReport, processor_name, summarise
-from biounet_edge.benchmark_workload import STAGES, Recorder, fill, photographs
+from biounet_edge.benchmark import measurement, peak, workload
+from biounet_edge.benchmark.measurement import benchmark
+from biounet_edge.benchmark.peak import PeakMeter
+from biounet_edge.benchmark.workload import STAGES, Recorder, fill, photographs
+from biounet_edge.cli.benchmark import benchmark as benchmark_command
+from biounet_edge.cli.benchmark import print_benchmark
 from biounet_edge.discovery import InputImage
-from biounet_edge.matmul_graph import encode_matmul
-from biounet_edge.peak import PeakMeter
-
-
-class Clock:
-    """Moves by a nanosecond when it is read, and otherwise only where a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def read(self) -> float:
-        self.now += 1e-9
-        return self.now
 
 
 class FakeBackend:
@@ -36,7 +22,7 @@ class FakeBackend:
 
     description, device, precision = "fake 1.0", "cpu", "float32"
 
-    def __init__(self, bundle: Bundle, clock: Clock) -> None:
+    def __init__(self, bundle: Bundle, clock) -> None:
         self.clock = clock
         self.outputs = bundle.golden().outputs
         self.batches: list[np.ndarray] = []
@@ -66,19 +52,13 @@ class FakeMeter:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(benchmark_workload, "perf_counter", clock.read)
-    return clock
-
-
-@pytest.fixture
-def backend(bundle: Bundle, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+def backend(bundle: Bundle, clock, monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    monkeypatch.setattr(workload, "perf_counter", clock.read)
     backend = FakeBackend(bundle, clock)
     monkeypatch.setattr(
         "biounet_edge.predictor.open_backend", lambda *arguments, **options: Selection(backend, ())
     )
-    monkeypatch.setattr(benchmark_module, "PeakMeter", FakeMeter)
+    monkeypatch.setattr(measurement, "PeakMeter", FakeMeter)
     return backend
 
 
@@ -97,16 +77,9 @@ def with_gflops(bundle: Bundle, gflops: float | None) -> Bundle:
     return Bundle(bundle.folder, bundle.manifest.model_copy(update={"levels": levels}), bundle.checksum)
 
 
-def test_summarise_gives_percentiles_of_calls_and_throughput_of_rounds():
-    stage = summarise("inference", "batch of 2", [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], images=4)
-    # Calls: 100 to 600 ms; the median round took 0.3 + 0.4 s for 4 images.
-    assert (stage.name, stage.call) == ("inference", "batch of 2")
-    assert stage.p50_ms == pytest.approx(350)
-    assert stage.p90_ms == pytest.approx(550)
-    assert stage.images_per_s == pytest.approx(4 / 0.7)
+def test_recorder_keeps_calls_by_stage_and_round(clock, monkeypatch):
+    monkeypatch.setattr(workload, "perf_counter", clock.read)
 
-
-def test_recorder_keeps_calls_by_stage_and_round(clock):
     def work(seconds: float) -> str:
         clock.now += seconds
         return "done"
@@ -153,12 +126,12 @@ def test_benchmark_writes_every_result_and_leaves_nothing_behind(
 ):
     written = []
 
-    class Writer(benchmark_workload.ResultWriter):
+    class Writer(workload.ResultWriter):
         def write(self, image, outcome):
             written.append((image.stem, outcome.source))
             super().write(image, outcome)
 
-    monkeypatch.setattr(benchmark_workload, "ResultWriter", Writer)
+    monkeypatch.setattr(workload, "ResultWriter", Writer)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     benchmark(bundle, images=folder, level="classify", batch_size=2, rounds=1)
     stems = ["0", "1", "2", "again_1/0"]
@@ -168,7 +141,7 @@ def test_benchmark_writes_every_result_and_leaves_nothing_behind(
 
 
 def test_benchmark_says_why_a_peak_is_not_measured(bundle, backend, folder, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark_module, "PeakMeter", PeakMeter)
+    monkeypatch.setattr(measurement, "PeakMeter", PeakMeter)
     monkeypatch.setattr(backend, "device", "cuda", raising=False)
     report = benchmark(with_gflops(bundle, 3.0), images=folder, level="classify", rounds=1)
     assert report.peak_gflops_per_s is None
@@ -223,110 +196,10 @@ def test_photographs_are_the_golden_images_where_none_are_named(bundle):
         assert description.startswith(
             f"the bundle's {len(golden)} golden images as JPEG files of {size} pixels"
         )
-        decoded = benchmark_workload.read_photograph(found[0].path, 16, 16).pixels
+        decoded = workload.read_photograph(found[0].path, 16, 16).pixels
         # A JPEG of quality 95 is off by some grey levels, and a swapped colour by dozens.
         assert np.abs(decoded.astype(int) - golden[0]).mean() < 6
     assert not found[0].path.exists()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_encode_matmul_writes_a_model_that_multiplies(dtype):
-    rng = np.random.default_rng(1)
-    weight = (100 * rng.standard_normal((130, 3))).astype(dtype)  # 130 takes two bytes as a varint
-    x = rng.integers(0, 256, (2, 130)).astype("float32" if dtype == "float32" else "uint8")
-    session = onnxruntime.InferenceSession(encode_matmul(weight, 2), providers=["CPUExecutionProvider"])
-    assert [(node.name, node.shape) for node in session.get_inputs()] == [("x", [2, 130])]
-    assert [(node.name, node.shape) for node in session.get_outputs()] == [("y", [2, 3])]
-    (product,) = session.run(["y"], {"x": x})
-    assert product.dtype == ("float32" if dtype == "float32" else "int32")
-    np.testing.assert_allclose(product, x.astype(np.float64) @ weight, rtol=1e-5, atol=1e-2)
-
-
-def test_encode_matmul_refuses_other_types():
-    with pytest.raises(TypeError, match="expected a weight of type float32 or int8, got float64"):
-        encode_matmul(np.ones((2, 2)), 2)
-
-
-def test_peak_is_the_fastest_product_of_any_kind_and_size(monkeypatch):
-    clock = Clock()
-    seconds = {("slow", 1024): 0.5, ("fast", 1024): 0.01, ("fast", 2048): 0.02, ("fast", 4096): 0.4}
-    opened = []
-
-    def opener(name: str):
-        def open_multiply(size: int):
-            opened.append((name, size))
-
-            def multiply() -> None:
-                clock.now += seconds[name, size]
-
-            return multiply
-
-        return open_multiply
-
-    kinds = {name: opener(name) for name in ("slow", "fast")}
-    monkeypatch.setattr(peak, "_products", lambda device, precision: kinds)
-    monkeypatch.setattr(peak, "perf_counter", clock.read)
-    meter = PeakMeter("cpu", "float32")
-    # Twice the rows take eight times as long: half a second for 1024 rows leaves the larger ones out.
-    assert opened == [("slow", 1024), ("fast", 1024), ("fast", 2048), ("fast", 4096)]
-    meter.measure()
-    assert meter.gflops_per_s == pytest.approx(2 * 2048**3 / 0.02 / 1e9)
-    assert meter.method == "fast, 2048 x 2048"
-    seconds["fast", 2048] = 0.2
-    meter.measure()
-    assert meter.method == "fast, 2048 x 2048"  # a slow minute changes nothing
-    seconds["fast", 4096] = 0.1
-    meter.measure()
-    assert meter.gflops_per_s == pytest.approx(2 * 4096**3 / 0.1 / 1e9)
-
-
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_peak_multiplies_in_onnxruntime(precision, monkeypatch):
-    monkeypatch.setattr(peak, "SIZES", (64,))
-    meter = PeakMeter("cpu", precision)
-    meter.measure()
-    assert meter.gflops_per_s > 0
-    operator = "MatMul" if precision == "float32" else "MatMulInteger"
-    assert meter.method == f"{operator} in onnxruntime {onnxruntime.__version__}, 64 x 64"
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
-def test_peak_multiplies_in_openvino(precision, monkeypatch):
-    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    if precision == "bfloat16" and "BF16" not in openvino.Core().get_property(
-        "CPU", "OPTIMIZATION_CAPABILITIES"
-    ):
-        pytest.skip("this CPU does not multiply bfloat16")
-    monkeypatch.setattr(peak, "SIZES", (64,))
-    meter = PeakMeter("openvino", precision)
-    meter.measure()
-    assert meter.gflops_per_s > 0
-    assert meter.method.partition(" in OpenVINO ")[0] in ("MatMul", "Convolution")
-
-
-def test_peak_refuses_a_format_that_openvino_replaces(monkeypatch):
-    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    compile_model = openvino.Core.compile_model
-
-    def compile_in_float32(core, model, device, properties):
-        return compile_model(core, model, device, properties | {"INFERENCE_PRECISION_HINT": "f32"})
-
-    monkeypatch.setattr(openvino.Core, "compile_model", compile_in_float32)
-    with pytest.raises(
-        BackendUnavailableError, match=r"peak of openvino in bfloat16 is not measured: .* in f32"
-    ):
-        PeakMeter("openvino", "bfloat16")
-
-
-@pytest.mark.parametrize(
-    ("device", "precision"), [("cuda", "float32"), ("tensorrt", "float16"), ("cpu", "bfloat16")]
-)
-def test_peak_says_where_it_cannot_be_measured(device, precision):
-    with pytest.raises(
-        BackendUnavailableError,
-        match=rf"peak of {device} in {precision} is not measured.*on a GPU the copies",
-    ):
-        PeakMeter(device, precision)
 
 
 def test_benchmark_measures_the_real_path(bundle, folder, monkeypatch):
@@ -358,16 +231,16 @@ def test_benchmark_measures_the_real_path(bundle, folder, monkeypatch):
 def test_benchmark_decodes_previews_where_overlays_are_written(bundle, folder, monkeypatch):
     monkeypatch.setattr(peak, "SIZES", (64,))
     previews = []
-    reduce_to = benchmark_workload.reduce_to
+    reduce_to = workload.reduce_to
 
     def spy(image, longer_side_px):
         previews.append(longer_side_px)
         return reduce_to(image, longer_side_px)
 
-    monkeypatch.setattr(benchmark_workload, "reduce_to", spy)
+    monkeypatch.setattr(workload, "reduce_to", spy)
     report = benchmark(bundle, images=folder, level="full", device="cpu", batch_size=1, rounds=1)
     assert report.saved == ("masks", "overlays")
-    assert previews == [benchmark_workload.OVERLAY_PX] * (1 + 3)  # to warm up, and a round
+    assert previews == [workload.OVERLAY_PX] * (1 + 3)  # to warm up, and a round
 
 
 @pytest.fixture
@@ -386,49 +259,3 @@ def test_command_prints_json(command, bundle, backend, folder):
     assert [stage["name"] for stage in content["stages"]] == list(STAGES)
     assert content["end_to_end"]["images_per_s"] == pytest.approx(2)
     assert content["checksum"] == bundle.checksum
-
-
-def make_report(**changes) -> BenchmarkReport:
-    stages = tuple(StageReport(name, "1 photograph", 1234.5, 2345.6, 7.8) for name in STAGES)
-    fields = {
-        "bundle": "demo 1.0",
-        "checksum": "0" * 64,
-        "level": "full",
-        "device": "openvino",
-        "precision": "bfloat16",
-        "backend": "OpenVINO 1",
-        "processor": "CPU, 2 threads",
-        "batch_size": 8,
-        "photographs": "3 in lesions",
-        "images_per_round": 16,
-        "rounds": 5,
-        "saved": ("masks",),
-        "stages": stages,
-        "end_to_end": StageReport("end to end", "16 photographs", 3000.0, 4000.0, 5.5),
-        "gflops_per_image": 10.0,
-        "peak_gflops_per_s": 100.0,
-        "peak_method": "MatMul",
-    }
-    return BenchmarkReport(**(fields | changes))
-
-
-def test_print_benchmark_shows_every_stage_and_the_peak(capsys):
-    print_benchmark(make_report())
-    printed = capsys.readouterr().out
-    for text in (*STAGES, "end to end", "1,234.50", "2,345.60", "16 photographs", "5.5"):
-        assert text in printed
-    assert "demo 1.0, level full, openvino in bfloat16 (OpenVINO 1)" in printed
-    assert "16 photographs a round (3 in lesions), batches of 8, 5 rounds, written: masks, tables" in printed
-    assert "10.00 GFLOP a photograph, 78.0 GFLOP/s, 78% of the peak. Peak: 100.0 GFLOP/s in bf" in printed
-    assert "Something else" not in printed
-
-
-def test_print_benchmark_doubts_a_peak_that_was_exceeded(capsys):
-    print_benchmark(make_report(peak_gflops_per_s=50.0))
-    printed = capsys.readouterr().out
-    assert "156% of the peak" in printed
-    assert "Something else kept the machine busy while the peak was measured: repeat" in printed
-
-
-def test_processor_name_is_never_empty():
-    assert processor_name()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from biounet_edge.console import print_json, say
+from biounet_edge.cli.console import print_json, say
 
 if TYPE_CHECKING:
     from biounet_edge.engine.build import BuiltEngine

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from biounet_edge.benchmark_cli import benchmark
-from biounet_edge.build_cli import build
-from biounet_edge.console import print_json, say
-from biounet_edge.doctor_cli import doctor
+from biounet_edge.cli.benchmark import benchmark
+from biounet_edge.cli.build import build
+from biounet_edge.cli.console import print_json, say
+from biounet_edge.cli.doctor import doctor
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.version import __version__
 
@@ -96,7 +96,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Read photographs: melanoma probability, indicators, heatmaps and masks."""
-    from biounet_edge.cli_output import PredictionTable, progress_bar, share_cores, silence_decoders
+    from biounet_edge.cli.output import PredictionTable, progress_bar, share_cores, silence_decoders
     from biounet_edge.discovery import discover
     from biounet_edge.overlay import OVERLAY_PX
     from biounet_edge.prediction import PredictionFailure
@@ -140,7 +140,7 @@ def predict(
 def info(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
     """Describe a bundle after checking its files."""
     from biounet_edge.bundle import Bundle
-    from biounet_edge.cli_output import describe_bundle, print_bundle
+    from biounet_edge.cli.output import describe_bundle, print_bundle
 
     description = describe_bundle(Bundle.open(bundle))
     if as_json:
@@ -165,11 +165,11 @@ def verify(
 ) -> None:
     """Check that this machine computes what PyTorch computed at export."""
     from biounet_edge.bundle import Bundle
-    from biounet_edge.cli_output import silence_decoders
+    from biounet_edge.cli.output import silence_decoders
+    from biounet_edge.cli.verification import print_report
     from biounet_edge.discovery import discover
     from biounet_edge.result_files import write_atomically
     from biounet_edge.verification import verify as verify_bundle
-    from biounet_edge.verification_output import print_report
 
     silence_decoders()
     photographs = [image.path for image in discover(images)] if images else []

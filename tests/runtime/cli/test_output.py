@@ -7,7 +7,7 @@ import pytest
 WORK = """
 import resource, sys, threading
 import cv2, numpy as np
-from biounet_edge.cli_output import share_cores
+from biounet_edge.cli.output import share_cores
 
 def work():
     for _ in range(50):

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.benchmark_report import StageReport, summarise
+from biounet_edge.benchmark.report import StageReport, summarise
 from biounet_edge.bundle import Bundle
 from biounet_edge.discovery import InputImage, discover
 from biounet_edge.errors import ImageError

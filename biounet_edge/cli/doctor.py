@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biounet_edge.console import print_json, printable, say
+from biounet_edge.cli.console import print_json, printable, say
 
 if TYPE_CHECKING:
     from biounet_edge.doctor.findings import Finding
