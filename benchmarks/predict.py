@@ -24,7 +24,6 @@ from rich.text import Text
 
 from benchmarks.machine import Machine, describe_machine
 from benchmarks.processes import first_result_s, resident_mb
-from biounet_edge.benchmark.peak import usable_threads
 from biounet_edge.bundle import Bundle
 from biounet_edge.cli.console import print_json
 from biounet_edge.cli.output import share_cores
@@ -35,6 +34,7 @@ from biounet_edge.manifest import Level, Precision
 from biounet_edge.overlay import OVERLAY_PX
 from biounet_edge.prediction import Prediction, PredictionFailure
 from biounet_edge.predictor import Predictor
+from biounet_edge.processor import usable_threads
 from biounet_edge.result_files import Save, parse_save
 from biounet_edge.results import ResultWriter
 

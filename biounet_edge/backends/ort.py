@@ -19,6 +19,7 @@ from biounet_edge.backends.signature import check_images, check_signature
 from biounet_edge.bundle import Bundle
 from biounet_edge.errors import BackendUnavailableError, InputError
 from biounet_edge.manifest import GraphPrecision, Level, Precision
+from biounet_edge.processor import usable_threads
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _REMEDIES = {
@@ -158,7 +159,7 @@ def _load(library: Any, graph: Path, device: str) -> Any:
     # at level full on two busy cores, `Predictor.stream` took 84 ms per photograph without spinning and 156
     # with it; a lone `run` on two idle cores took 48 ms without and 39 with it (medians).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if (cores := _allowed_cores()) < (os.cpu_count() or 1):
+    if (cores := usable_threads()) < (os.cpu_count() or 1):
         options.intra_op_num_threads = cores  # by itself it makes a thread for each core of the machine
     # The optimised graph is not kept: loading it takes 0.3 s instead of 0.9 s for the demo at level full, and
     # 59 MB beside 12 MB of weights (full width: 0.3 s instead of 4.6 s, and 1.6 GB).
@@ -190,12 +191,6 @@ def _load(library: Any, graph: Path, device: str) -> Any:
             f"{_FITTING[device]}, or choose another device"
         )
     return session
-
-
-def _allowed_cores() -> int:
-    """Counts the cores that this process may use, as in a container with some of the machine's."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _cpu_runner(session: Any, name: str, outputs: list[str]) -> Callable[[NDArray[np.uint8]], _Outputs]:

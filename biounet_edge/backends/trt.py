@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.backends.cuda_buffers import TensorBuffer
+from biounet_edge.backends.signature import check_images, check_signature
 from biounet_edge.backends.trt_contexts import Binding, Contexts, RtxRuntime
 from biounet_edge.bundle import Bundle
 from biounet_edge.engine.files import read_engine
 from biounet_edge.engine.gpu import cuda_call, cuda_runtime, present_gpu
 from biounet_edge.engine.library import import_tensorrt, make_log, reason
 from biounet_edge.engine.sidecar import FOLDER, build_command, engine_path
-from biounet_edge.errors import BackendUnavailableError, InputError, ManifestError
+from biounet_edge.errors import BackendUnavailableError, InputError
 from biounet_edge.manifest import GraphPrecision, Level, Precision
 
 
@@ -44,7 +45,7 @@ class TensorRtBackend:
         self._device, self._precision = device, _graph_precision(device, precision)
         gpu = present_gpu(device)
         sidecar, content = read_engine(bundle, level, device, self._precision, library.__version__, gpu)
-        self._batches = sidecar.batch_profile
+        self._bundle, self._batches = bundle, sidecar.batch_profile
         self._cuda = cuda_runtime(device)
         self._lock = threading.Lock()
         self._log = make_log(library)
@@ -64,7 +65,7 @@ class TensorRtBackend:
                     f"{library.__name__} {library.__version__} cannot load the engine of level {level}: "
                     f"{reason(self._log)}. Building it again may help: {command}"
                 )
-            self._tensors = _check_signature(library, self._engine, bundle, level)
+            self._tensors = _read_signature(library, self._engine, bundle, level)
             path = engine_path(bundle.folder / FOLDER, sidecar.graph, device).with_suffix(".cache")
             self._contexts = self._make_contexts(library, path)
         except BaseException:
@@ -108,12 +109,7 @@ class TensorRtBackend:
             InputError: If the images have another shape or type.
             BackendUnavailableError: If the backend is closed, or the GPU fails, as where its memory is full.
         """
-        row = self._tensors[self._input][0]
-        if images.dtype != np.uint8 or images.shape[1:] != row:
-            raise InputError(
-                f"expected images of shape (N, {', '.join(map(str, row))}) and type uint8, "
-                f"got {images.shape} {images.dtype}"
-            )
+        check_images(self._bundle, images)
         with self._lock:
             if self._contexts is None:
                 raise BackendUnavailableError("this TensorRT backend is closed: open another")
@@ -121,8 +117,8 @@ class TensorRtBackend:
         if len(parts) == 1:
             return parts[0]
         return {
-            name: np.concatenate([np.empty((0, *shape), np.float32), *(part[name] for part in parts)])
-            for name, (shape, _) in self._tensors.items()
+            name: np.concatenate([part[name] for part in parts])
+            for name in self._tensors
             if name != self._input
         }
 
@@ -202,25 +198,16 @@ def _graph_precision(device: str, precision: Precision) -> GraphPrecision:
     raise InputError(f"device {device} computes in float16 and float32, and not in {precision}")
 
 
-def _check_signature(library: Any, engine: Any, bundle: Bundle, level: Level) -> _Tensors:
+def _read_signature(library: Any, engine: Any, bundle: Bundle, level: Level) -> _Tensors:
     """Compares an engine with its manifest, so that a wrong pair fails here and not in the results."""
-    spec, promised = bundle.manifest.input, bundle.manifest.levels[level].outputs
     tensors: _Tensors = {}
     inputs, outputs = [], []
     for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):
         row, dtype = tuple(engine.get_tensor_shape(name))[1:], library.nptype(engine.get_tensor_dtype(name))
         tensors[name] = (row, dtype)
         if engine.get_tensor_mode(name) == library.TensorIOMode.INPUT:
-            inputs.append((name, row, np.dtype(dtype).name))
+            inputs.append((name, np.dtype(dtype).name, row))
         else:
             outputs.append(name)
-    expected = [(spec.name, (spec.height, spec.width, 3), "uint8")]
-    if inputs != expected:
-        raise ManifestError(
-            f"the engine of level {level} has the inputs {inputs}, and the manifest says {expected}"
-        )
-    if set(outputs) != set(promised):
-        raise ManifestError(
-            f"the engine of level {level} has the outputs {outputs}, and the manifest says {promised}"
-        )
+    check_signature(bundle, level, f"the engine of level {level}", inputs, outputs)
     return tensors

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from biounet_edge.benchmark.matmul_graph import encode_matmul
 from biounet_edge.errors import BackendUnavailableError
 from biounet_edge.manifest import Precision
+from biounet_edge.processor import usable_threads
 
 SIZES = (1024, 2048, 4096)
 """Rows of the square matrices: many cores need large ones, and a few would take seconds for them."""
@@ -65,16 +66,6 @@ class PeakMeter:
             rate = 2 * size**3 / min(_seconds(multiply) for _ in range(_CALLS)) / 1e9
             if rate > self.gflops_per_s:
                 self.gflops_per_s, self.method = rate, method
-
-
-def usable_threads() -> int:
-    """Counts the CPU's threads that this process may use, as in a container with some of the machine's.
-
-    Returns:
-        Their number.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _seconds(multiply: Multiply) -> float:

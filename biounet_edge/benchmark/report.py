@@ -1,9 +1,7 @@
 """What a benchmark found, and the arithmetic from measured seconds to it."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,17 +109,3 @@ def summarise(name: str, call: str, rounds: Sequence[Sequence[float]], images: i
     p50, p90 = np.percentile([1e3 * seconds for calls in rounds for seconds in calls], [50, 90])
     throughput = images / float(np.median([sum(calls) for calls in rounds]))
     return StageReport(name, call, float(p50), float(p90), throughput)
-
-
-def processor_name() -> str:
-    """Names the CPU.
-
-    Returns:
-        Its model as the system gives it; the architecture where it gives none.
-    """
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()

@@ -1,6 +1,6 @@
 import pytest
 
-from biounet_edge.benchmark.report import BenchmarkReport, StageReport, processor_name, summarise
+from biounet_edge.benchmark.report import BenchmarkReport, StageReport, summarise
 from biounet_edge.benchmark.workload import STAGES
 from biounet_edge.cli.benchmark import print_benchmark
 
@@ -54,7 +54,3 @@ def test_print_benchmark_doubts_a_peak_that_was_exceeded(capsys):
     printed = capsys.readouterr().out
     assert "156% of the peak" in printed
     assert "Something else kept the machine busy while the peak was measured: repeat" in printed
-
-
-def test_processor_name_is_never_empty():
-    assert processor_name()
