@@ -115,7 +115,7 @@ def predict(
         if notice:
             say(notice, style="yellow")
         outcomes = predictor.stream(
-            (image.path for image in images),
+            (image.source for image in images),
             batch_size=batch_size,
             preview_px=OVERLAY_PX if "overlays" in kinds else 0,
         )
