@@ -180,7 +180,7 @@ def verify(
     from biounet_edge.verification import verify as verify_bundle
 
     silence_decoders()
-    photographs = [image.path for image in discover(images)] if images else []
+    photographs = [image.source for image in discover(images)] if images else []
     report = verify_bundle(Bundle.open(bundle), device, precision, photographs)
     write_atomically(certificate, report.to_json().encode())
     if as_json:

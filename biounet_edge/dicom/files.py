@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +40,13 @@ class DicomFiles:
         self._author: Authorship | None = None
         if not self.kinds:
             return
-        if find_spec("highdicom") is None:
+        try:
+            from biounet_edge.dicom.authorship import Authorship as Author
+        except ImportError as error:
             raise InputError(
-                f'{", ".join(self.kinds)} need highdicom: pip install "biounet-edge[dicom]", or save less'
-            )
+                f"{', '.join(self.kinds)} cannot be written, because {error.name or 'highdicom'} is not "
+                'installed: pip install "biounet-edge[dicom]", or save less'
+            ) from error
         found = [is_dicom_file(image.path) for image in images]
         self.others = found.count(False)
         if not any(found):
@@ -52,9 +54,7 @@ class DicomFiles:
                 f"{', '.join(self.kinds)} are filed under the study of a DICOM source, and none of the "
                 f"{len(found)} images is a DICOM file: leave them out of --save, or name DICOM files"
             )
-        from biounet_edge.dicom import authorship
-
-        self._author = authorship.Authorship.of(bundle)
+        self._author = Author.of(bundle)
 
     def write(self, output: Path, image: InputImage, prediction: Prediction) -> list[str]:
         """Writes the kinds asked for, if the image is a DICOM file.

@@ -1,5 +1,5 @@
 import json
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from biounet_edge import InputError, OutputError
 from biounet_edge.cli.main import app
-from biounet_edge.dicom import files
 from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage, discover
 from biounet_edge.result_files import DICOM_KINDS, parse_save
@@ -92,8 +91,11 @@ def test_predict_keeps_the_numbers_where_the_source_cannot_be_referred_to(
 
 def test_missing_extra_names_the_command(bundle, photograph, tmp_path, monkeypatch):
     write(tmp_path / "a", dataset(photograph))
-    monkeypatch.setattr(files, "find_spec", lambda name: None if name == "highdicom" else find_spec(name))
-    with pytest.raises(InputError, match=r'dicom-sr need highdicom: pip install "biounet-edge\[dicom\]"'):
+    monkeypatch.setitem(sys.modules, "biounet_edge.dicom.authorship", None)
+    with pytest.raises(
+        InputError,
+        match=r'dicom-sr cannot be written, .* is not installed: pip install "biounet-edge\[dicom\]"',
+    ):
         DicomFiles(["dicom-sr"], bundle, discover([tmp_path]))
 
 
