@@ -50,5 +50,5 @@ def make_capture(source: SourceImage, prediction: Prediction, author: Authorship
     reference.ReferencedSOPClassUID = source.dataset.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.dataset.SOPInstanceUID
     result.SourceImageSequence = [reference]
-    source.complete_references(result)
+    source.complete(result)
     return result

@@ -8,7 +8,9 @@ import struct
 
 from biounet_edge.errors import ImageError
 
-_JPEG_SIZE = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF but DHT, JPG, DAC: ITU-T T.81, table B.1
+# SOF but DHT, JPG, DAC: ITU-T T.81, table B.1; and the SOF of JPEG-LS: ITU-T T.87
+_JPEG_SIZE = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+_SOC_SIZ = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1, annex A
 _END = b"\xff\xd9"  # EOI of JPEG, EOC of JPEG 2000
 
 
@@ -34,7 +36,7 @@ def check_codestream(data: bytes, encoding: str, size: tuple[int, int]) -> None:
             f"the {encoding} frame has {actual[1]} x {actual[0]} pixels, "
             f"but the DICOM header says {size[1]} x {size[0]}"
         )
-    if not data.rstrip(b"\0").endswith(_END):  # DICOM pads to an even length
+    if not data.rstrip(b"\0\xff").endswith(_END):  # DICOM pads to an even length, files with either byte
         raise ImageError(f"the {encoding} frame is truncated: its end marker is missing")
 
 
@@ -68,7 +70,9 @@ def jpeg_layout(data: bytes) -> tuple[int, int, int]:
 
 
 def _jpeg_2000_size(data: bytes) -> tuple[int, int]:
-    if data[:4] != b"\xff\x4f\xff\x51":  # SOC and SIZ: ISO/IEC 15444-1, annex A
+    if data[4:8] == b"jP  ":  # a JP2 file, which DICOM forbids and some write: ISO/IEC 15444-1, annex I
+        data = data[max(0, data.find(_SOC_SIZ)) :]
+    if data[:4] != _SOC_SIZ:
         raise ImageError("the JPEG 2000 frame is damaged: it does not begin as a codestream")
     right, bottom, left, top = struct.unpack_from(">IIII", data, 8)
     return bottom - top, right - left

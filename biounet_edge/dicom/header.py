@@ -35,6 +35,8 @@ _JPEG = {
     "1.2.840.10008.1.2.4.51": "JPEG extended",
     "1.2.840.10008.1.2.4.57": "JPEG lossless",
     "1.2.840.10008.1.2.4.70": "JPEG lossless, first-order prediction",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS lossless",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS",
 }
 _JPEG_2000 = {
     "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",

@@ -66,7 +66,7 @@ def make_heatmaps(source: SourceImage, prediction: Prediction, author: Authorshi
     shared.PlanePositionSequence = [Dataset()]
     shared.PlaneOrientationSequence = [Dataset()]
     result.ImageComments = author.remark()
-    source.complete_references(result)
+    source.complete(result)
     return result
 
 

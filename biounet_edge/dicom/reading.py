@@ -67,7 +67,7 @@ def decode_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray
     if number is None and header.frames > 1:
         raise ImageError(
             f"the DICOM file holds {header.frames} frames and each is an input of its own: name one with "
-            'Frame(path, number) of biounet_edge.dicom.content, or give the file an ending such as ".dcm"'
+            'Frame(path, number) of biounet_edge.dicom, or give the file an ending such as ".dcm"'
         )
     if number is not None and not 1 <= number <= header.frames:
         raise ImageError(f"the DICOM file has no frame {number}: it holds {header.frames}")

@@ -62,7 +62,7 @@ def make_report(source: SourceImage, prediction: Prediction, author: Authorship)
         is_verified=False,
         **author.series("dicom-sr", source),
     )
-    source.complete_references(result)
+    source.complete(result)
     return result
 
 

@@ -54,7 +54,7 @@ def make_segmentation(source: SourceImage, prediction: Prediction, author: Autho
     )
     result.PatientOrientation = None  # unknown
     result.ImageComments = author.remark()
-    source.complete_references(result)
+    source.complete(result)
     return result
 
 

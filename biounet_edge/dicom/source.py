@@ -17,9 +17,12 @@ _EMPTY_IF_MISSING = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex",
     "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
-_COPIED = (
-    "SpecificCharacterSet", "IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod",
-    "DeidentificationMethodCodeSequence", "StudyDescription", "Modality", "Rows", "Columns",
+_PATIENT_AND_STUDY = (
+    "IssuerOfPatientID", "PatientIdentityRemoved", "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence", "StudyDescription",
+)  # fmt: skip
+_IMAGE = (
+    "SpecificCharacterSet", "Modality", "Rows", "Columns",
     "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
 )  # fmt: skip
 _SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture
@@ -40,12 +43,18 @@ class SourceImage:
     instance_number: int
     """Number for the results: the frame's, or the image's own; at least 1."""
 
-    def complete_references(self, result: Any) -> None:
-        """Names the source's own kind, and the frame, where an object refers to the source.
+    def complete(self, result: Any) -> None:
+        """Adds what highdicom's constructors leave out of an object about this source.
+
+        Attributes of the patient and the study; and, where the object refers to the source, the source's own
+        kind and the frame.
 
         Args:
             result: A dataset; changed in place.
         """
+        for keyword in _PATIENT_AND_STUDY:
+            if keyword in self.dataset and keyword not in result:
+                result[keyword] = deepcopy(self.dataset[keyword])
         datasets = _datasets(result)
         for dataset in datasets:
             if dataset.get("ReferencedSOPInstanceUID") == self.dataset.SOPInstanceUID:
@@ -86,7 +95,7 @@ def read_source(path: Path, frame: int | None) -> SourceImage:
             "correct the file, or leave out the dicom kinds of --save"
         )
     view = Dataset()
-    for keyword in (*_REQUIRED, *_COPIED):
+    for keyword in (*_REQUIRED, *_PATIENT_AND_STUDY, *_IMAGE):
         if keyword in source:
             view[keyword] = deepcopy(source[keyword])
     for keyword in _EMPTY_IF_MISSING:

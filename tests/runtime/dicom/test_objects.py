@@ -217,6 +217,19 @@ def test_objects_refer_to_the_image_and_the_frame(written, kind, name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
+def test_objects_say_whether_the_patient_was_deidentified(name, bundle, prediction, photograph, tmp_path):
+    told = {
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "by hand",
+        "IssuerOfPatientID": "clinic",
+        "StudyDescription": "follow-up",
+    }
+    source = read_source(write(tmp_path / "a", dataset(photograph, **told)), None)
+    result = MAKERS[name](source, prediction, Authorship.of(bundle))
+    assert {keyword: result[keyword].value for keyword in told} == told
+
+
+@pytest.mark.parametrize("name", MAKERS)
 def test_objects_copy_nothing_else_of_the_source(written, name):
     text = str(dcmread(written["single", name]).to_json())
     for private in ("Clinic", "Street 1", "private"):

@@ -2,6 +2,7 @@ import builtins
 import io
 import struct
 from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 
+import pydicom
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -20,7 +23,7 @@ from pydicom.uid import (
 )
 
 from biounet_edge import ImageError
-from biounet_edge.dicom.content import Frame
+from biounet_edge.dicom import Frame, frames_of
 from biounet_edge.dicom.reading import decode_frame
 from biounet_edge.image import decode, read_photograph
 
@@ -28,6 +31,7 @@ from .files import (
     DERMOSCOPIC,
     MULTI_FRAME_COLOUR,
     SECONDARY_CAPTURE,
+    SINGLE_BIT,
     as_jpeg,
     content,
     dataset,
@@ -83,6 +87,15 @@ def test_decode_scales_12_stored_bits_to_8(photograph):
     np.testing.assert_array_equal(decode(content(made))[..., 0], photograph[..., 0])
     inverted = dataset(grey, "MONOCHROME1", BitsStored=12, HighBit=11)
     np.testing.assert_array_equal(decode(content(inverted))[..., 0], 255 - photograph[..., 0])
+
+
+def test_decode_reads_single_bits(photograph):
+    bits = photograph[:, :, 0] > 150
+    made = dataset(bits.astype(np.uint8), "MONOCHROME2", SOPClassUID=SINGLE_BIT)
+    made.BitsAllocated = made.BitsStored = 1
+    made.HighBit = 0
+    made.PixelData = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    np.testing.assert_array_equal(decode(content(made))[..., 1], bits * np.uint8(255))
 
 
 def test_decode_converts_uncompressed_ybr_full_422():
@@ -254,3 +267,40 @@ def test_decode_frame_honours_its_own_limit(photograph):
 def test_missing_file_of_a_frame_is_an_image_error(tmp_path):
     with pytest.raises(ImageError, match="the file cannot be read: No such file"):
         decode(Frame(tmp_path / "gone", 1))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SC_rgb_jpeg_gdcm.dcm",  # JPEG lossless, written by GDCM
+        "SC_rgb_gdcm_KY.dcm",  # JPEG 2000
+        "SC_rgb_rle_2frame.dcm",
+        "SC_rgb_dcmtk_+eb+cr.dcm",  # JPEG of RGB, written by DCMTK
+        "SC_rgb_dcmtk_+eb+cy+s4.dcm",  # JPEG of YBR, colour at a quarter of the size
+        "SC_jpeg_no_color_transform.dcm",
+        "SC_rgb_small_odd_big_endian.dcm",
+        "SC_rgb_jls_lossy_line.dcm",
+        "SC_ybr_full_422_uncompressed.dcm",
+        "GDCMJ2K_TextGBR.dcm",  # a JP2 file inside DICOM
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # what pydicom warns about in other programs' files
+def test_files_of_other_programs_are_read_as_pydicom_reads_them(name):
+    path = _of_pydicom(name)
+    source, *_ = frames_of(path)
+    expected = pixel_array(path, index=0, decoding_plugin="" if "odd" in name else "pylibjpeg")
+    difference = np.abs(decode(source).astype(int) - expected)
+    assert difference.max() <= 2  # decoders round YBR differently
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_jpeg_of_12_bits_is_read():
+    path = _of_pydicom("JPGExtended.dcm")
+    np.testing.assert_array_equal(decode(path)[..., 0], pixel_array(path) >> 4)
+
+
+def _of_pydicom(name: str) -> Path:
+    path = Path(pydicom.__file__).parent / "data" / "test_files" / name
+    if not path.is_file():
+        pytest.skip(f"this pydicom comes without {name}")
+    return path
