@@ -96,6 +96,14 @@ class Authorship:
         origin = f"{PRODUCT} {__version__}, model {self.name} {self.version}, bundle SHA-256 {self.checksum}."
         return f"{self.notice} {origin}" if self.notice else origin
 
+    def device_uid(self) -> str:
+        """Identifies this version of the program with this bundle, as the observer in reports.
+
+        Returns:
+            The same UID on every machine and in every run.
+        """
+        return generate_uid(entropy_srcs=[PRODUCT, __version__, self.checksum])
+
     def description(self, kind: str) -> str:
         """Names an object where a viewer lists it.
 

@@ -48,6 +48,7 @@ _NATIVE = {
     "1.2.840.10008.1.2.2": "explicit VR big endian",
 }
 _RLE = {"1.2.840.10008.1.2.5": "RLE lossless"}
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _SYNTAXES = _NATIVE | _JPEG | _JPEG_2000 | _RLE
 
 
@@ -117,6 +118,10 @@ def open_header(file: BinaryIO) -> DicomHeader:
         raise ImageError(
             'this is a DICOM file, and what reads it is not installed: pip install "biounet-edge[dicom]"'
         ) from error
+    # It stands in the first group of the file. Inflating may need a thousand times the file's memory.
+    if _DEFLATED in file.read(2048):
+        raise ImageError("the DICOM file is deflated as a whole, which is not read: save it otherwise")
+    file.seek(0)
     try:
         dataset = dcmread(file, stop_before_pixels=True)
         frames = int(dataset.get("NumberOfFrames") or 1)

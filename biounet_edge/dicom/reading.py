@@ -91,8 +91,8 @@ def _decode(file: BinaryIO, header: DicomHeader, index: int) -> NDArray[np.uint8
         data = get_frame(
             file, index, number_of_frames=header.frames, extended_offsets=_extended_offsets(header)
         )
-        check_codestream(data, header.encoding, (header.height, header.width))
-        if header.encoding == "JPEG" and header.colour_model.startswith("YBR") and jpeg_layout(data)[2] == 8:
+        check_codestream(data, header.encoding, (header.height, header.width, header.samples))
+        if header.encoding == "JPEG" and header.colour_model.startswith("YBR") and jpeg_layout(data)[3] == 8:
             return _decode_jpeg(data)
     file.seek(0)
     plugin = "" if header.encoding == "native" else "pylibjpeg"

@@ -42,7 +42,7 @@ def make_report(source: SourceImage, prediction: Prediction, author: Authorship)
     groups = [_melanoma(source, prediction, author)]
     groups += [_indicator(source, name, finding, author) for name, finding in prediction.indicators.items()]
     device = DeviceObserverIdentifyingAttributes(
-        uid=author.run_uid,
+        uid=author.device_uid(),
         name=PRODUCT,
         manufacturer_name=PRODUCT,
         model_name=PRODUCT,

@@ -22,7 +22,7 @@ _PATIENT_AND_STUDY = (
     "DeidentificationMethodCodeSequence", "StudyDescription",
 )  # fmt: skip
 _IMAGE = (
-    "SpecificCharacterSet", "Modality", "Rows", "Columns",
+    "Modality", "Rows", "Columns",
     "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
 )  # fmt: skip
 _SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture
@@ -99,7 +99,8 @@ def read_source(path: Path, frame: int | None) -> SourceImage:
         if keyword in source:
             view[keyword] = deepcopy(source[keyword])
     for keyword in _EMPTY_IF_MISSING:
-        setattr(view, keyword, source.get(keyword) or "")
+        setattr(view, keyword, str(source.get(keyword) or ""))
+    view.SpecificCharacterSet = "ISO_IR 192"  # UTF-8, which holds the source's names and any notice
     view.SOPClassUID = _SINGLE_FRAME
     if view.PatientSex not in ("M", "F", "O"):
         view.PatientSex = ""

@@ -229,6 +229,23 @@ def test_objects_say_whether_the_patient_was_deidentified(name, bundle, predicti
     assert {keyword: result[keyword].value for keyword in told} == told
 
 
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [("ISO_IR 100", "Müller^Eva"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう")],
+)
+def test_objects_hold_names_of_any_character_set(
+    character_set, name, bundle, prediction, photograph, tmp_path
+):
+    made = dataset(photograph, SpecificCharacterSet=character_set, PatientName=name)
+    source = read_source(write(tmp_path / "a", made), None)
+    author = Authorship("modèle", "1", "0" * 64, "Pas pour la clinique : démonstration.", "1.2.3")
+    for kind, make in MAKERS.items():
+        make(source, prediction, author).save_as(tmp_path / kind, enforce_file_format=True)
+        result = dcmread(tmp_path / kind)
+        assert result.PatientName == name
+        assert author.notice in str(result.to_json_dict())
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_objects_copy_nothing_else_of_the_source(written, name):
     text = str(dcmread(written["single", name]).to_json())

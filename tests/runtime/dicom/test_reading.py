@@ -13,6 +13,7 @@ pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 import pydicom
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
+    HTJ2K,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -195,11 +196,13 @@ def test_codestream_larger_than_its_header_is_refused(photograph):
     stream = bytearray(jpeg(photograph))
     start = stream.index(b"\xff\xc0")
     stream[start + 5 : start + 9] = struct.pack(">HH", 65000, 65000)
-    with pytest.raises(ImageError, match=r"has 65000 x 65000 pixels, but the DICOM header says 120 x 90"):
+    with pytest.raises(
+        ImageError, match=r"has 65000 x 65000 pixels of 3 samples, but the DICOM header says 120 x 90 of 3"
+    ):
         decode(content(as_jpeg(dataset(photograph), [bytes(stream)])))
     made = encoded(dataset(photograph), JPEG2000Lossless)
     made.PixelData = made.PixelData.replace(struct.pack(">II", 120, 90), struct.pack(">II", 60000, 60000), 1)
-    with pytest.raises(ImageError, match=r"JPEG 2000 frame has 60000 x 60000 pixels, but the DICOM header"):
+    with pytest.raises(ImageError, match=r"JPEG 2000 frame has 60000 x 60000 pixels of 3 samples, but the"):
         decode(content(made))
 
 
@@ -226,10 +229,25 @@ def test_what_is_no_photograph_says_why(change, message, photograph):
         decode(content(dataset(photograph, **change)))
 
 
+def test_codestream_with_more_samples_than_its_header_is_refused(photograph):
+    made = as_jpeg(dataset(photograph[..., 0], "MONOCHROME2"), [jpeg(photograph)], "MONOCHROME2")
+    with pytest.raises(
+        ImageError, match="120 x 90 pixels of 3 samples, but the DICOM header .* 120 x 90 of 1"
+    ):
+        decode(content(made))
+
+
+def test_unknown_transfer_syntax_is_refused(photograph):
+    made = as_jpeg(dataset(photograph), [jpeg(photograph)])
+    made.file_meta.TransferSyntaxUID = HTJ2K
+    with pytest.raises(ImageError, match=r"transfer syntax 1.2.840.10008.1.2.4.203 cannot be read: expected"):
+        decode(content(made))
+
+
 def test_deflated_file_is_refused(photograph):
     made = dataset(photograph)
     made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    with pytest.raises(ImageError, match=r"transfer syntax 1.2.840.10008.1.2.1.99 cannot be read: expected"):
+    with pytest.raises(ImageError, match="is deflated as a whole, which is not read: save it otherwise"):
         decode(content(made))
 
 
