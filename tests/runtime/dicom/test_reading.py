@@ -232,7 +232,7 @@ def test_what_is_no_photograph_says_why(change, message, photograph):
 def test_codestream_with_more_samples_than_its_header_is_refused(photograph):
     made = as_jpeg(dataset(photograph[..., 0], "MONOCHROME2"), [jpeg(photograph)], "MONOCHROME2")
     with pytest.raises(
-        ImageError, match="120 x 90 pixels of 3 samples, but the DICOM header .* 120 x 90 of 1"
+        ImageError, match=r"120 x 90 pixels of 3 samples, but the DICOM header .* 120 x 90 of 1"
     ):
         decode(content(made))
 
