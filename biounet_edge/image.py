@@ -76,15 +76,16 @@ def read_photograph(source: str | Path | bytes | Frame, height: int, width: int)
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    image = read_dicom(source, MAX_PIXELS)  # (H0, W0, 3)
-    if image is not None:
-        return Photograph(image, (image.shape[0], image.shape[1]))
-    data, header = _open(source)
+    frame = read_dicom(source, MAX_PIXELS)
+    if isinstance(frame, np.ndarray):
+        return Photograph(frame, (frame.shape[0], frame.shape[1]))
+    data, header = _open(source if frame is None else frame)
+    upright = 0 if frame is None else cv2.IMREAD_IGNORE_ORIENTATION
     factor = reduction(header, height, width)
     if factor == 1:
-        image = _decode(data, header, cv2.IMREAD_COLOR_RGB)  # (H0, W0, 3)
+        image = _decode(data, header, cv2.IMREAD_COLOR_RGB | upright)  # (H0, W0, 3)
         return Photograph(image, (image.shape[0], image.shape[1]))
-    image = _decode(data, header, _REDUCED[factor])  # (ceil(H0 / factor), ceil(W0 / factor), 3)
+    image = _decode(data, header, _REDUCED[factor] | upright)  # (ceil(H0 / factor), ceil(W0 / factor), 3)
     turned = (image.shape[0] > image.shape[1]) != (header.height > header.width)  # by the EXIF orientation
     return Photograph(image, (header.width, header.height) if turned else (header.height, header.width))
 
@@ -129,8 +130,11 @@ def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    image = read_dicom(source, MAX_PIXELS)
-    return _decode(*_open(source), cv2.IMREAD_COLOR_RGB) if image is None else image
+    frame = read_dicom(source, MAX_PIXELS)
+    if isinstance(frame, np.ndarray):
+        return frame
+    upright = 0 if frame is None else cv2.IMREAD_IGNORE_ORIENTATION
+    return _decode(*_open(source if frame is None else frame), cv2.IMREAD_COLOR_RGB | upright)
 
 
 def resize_to_input(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +17,7 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
-def read_dicom(source: str | Path | bytes | Frame, max_pixels: int) -> NDArray[np.uint8] | None:
+def read_dicom(source: str | Path | bytes | Frame, max_pixels: int) -> NDArray[np.uint8] | bytes | None:
     """Reads a photograph if it is a DICOM file; of a file that is none, 132 bytes are read.
 
     Args:
@@ -26,25 +25,25 @@ def read_dicom(source: str | Path | bytes | Frame, max_pixels: int) -> NDArray[n
         max_pixels: Largest frame that is decoded, in pixels.
 
     Returns:
-        RGB pixels, shape (H0, W0, 3), uint8; None where the source is no DICOM file.
+        As `read_frame`; None where the source is no DICOM file.
 
     Raises:
-        ImageError: As `decode_frame`, or if the file cannot be read.
+        ImageError: As `read_frame`, or if the file cannot be read.
     """
     if isinstance(source, bytes):
-        return decode_frame(io.BytesIO(source), None, max_pixels) if is_dicom(source[:132]) else None
+        return read_frame(io.BytesIO(source), None, max_pixels) if is_dicom(source[:132]) else None
     frame = source if isinstance(source, Frame) else None
     path = frame.path if frame else Path(str(source))
     if not frame and not is_dicom_file(path):
         return None
     try:
         with path.open("rb") as file:
-            return decode_frame(file, frame.number if frame else None, max_pixels)
+            return read_frame(file, frame.number if frame else None, max_pixels)
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
 
 
-def decode_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray[np.uint8]:
+def read_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray[np.uint8] | bytes:
     """Reads one frame of a DICOM photograph.
 
     MONOCHROME1 is inverted, YBR becomes RGB, palettes are applied, and more than 8 bits are scaled to 8.
@@ -56,7 +55,8 @@ def decode_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray
         max_pixels: Largest frame that is decoded, in pixels.
 
     Returns:
-        RGB pixels, shape (H0, W0, 3), uint8.
+        RGB pixels, shape (H0, W0, 3), uint8. Of an ordinary JPEG its bytes, so that it is decoded as any
+        other and has the same pixels inside DICOM and outside; its EXIF orientation is not to be applied.
 
     Raises:
         ImageError: If the file is no photograph, damaged, truncated or too large, or has several frames and
@@ -82,7 +82,7 @@ def decode_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray
         raise ImageError(f"the DICOM image cannot be decoded: {reason}") from error
 
 
-def _decode(file: BinaryIO, header: DicomHeader, index: int) -> NDArray[np.uint8]:
+def _decode(file: BinaryIO, header: DicomHeader, index: int) -> NDArray[np.uint8] | bytes:
     from pydicom.encaps import get_frame
     from pydicom.pixels.utils import pixel_array
 
@@ -93,20 +93,11 @@ def _decode(file: BinaryIO, header: DicomHeader, index: int) -> NDArray[np.uint8
         )
         check_codestream(data, header.encoding, (header.height, header.width, header.samples))
         if header.encoding == "JPEG" and header.colour_model.startswith("YBR") and jpeg_layout(data)[3] == 8:
-            return _decode_jpeg(data)
+            return data
     file.seek(0)
     plugin = "" if header.encoding == "native" else "pylibjpeg"
     pixels = pixel_array(file, index=index, decoding_plugin=plugin)  # (H0, W0) or (H0, W0, 3)
     return np.ascontiguousarray(_to_rgb(pixels, header))
-
-
-def _decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """Decodes as `biounet_edge.image` does, so that a JPEG has the same pixels inside DICOM and outside."""
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION  # DICOM stores pixels upright
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise ImageError("the JPEG frame is damaged, or of a kind that cannot be decoded")
-    return np.ascontiguousarray(image, dtype=np.uint8)
 
 
 def _to_rgb(pixels: NDArray[Any], header: DicomHeader) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from biounet_edge import ImageError
 from biounet_edge.dicom import Frame, frames_of
-from biounet_edge.dicom.reading import decode_frame
+from biounet_edge.dicom.reading import read_frame
 from biounet_edge.image import decode, read_photograph
 
 from .files import (
@@ -64,6 +64,26 @@ def test_decode_reads_a_jpeg_as_outside_dicom(colour_model, photograph):
     stream = jpeg(photograph)
     made = as_jpeg(dataset(photograph), [stream], colour_model)
     np.testing.assert_array_equal(decode(content(made)), decode(stream))
+
+
+def test_large_jpeg_is_reduced_as_outside_dicom(photograph):
+    large = cv2.resize(photograph, (2400, 1800), interpolation=cv2.INTER_CUBIC)
+    stream = jpeg(large)
+    inside = read_photograph(content(as_jpeg(dataset(large), [stream])), 128, 128)
+    outside = read_photograph(stream, 128, 128)
+    assert inside.size == outside.size == (1800, 2400)
+    assert inside.pixels.shape == (900, 1200, 3)
+    np.testing.assert_array_equal(inside.pixels, outside.pixels)
+
+
+def test_exif_orientation_inside_dicom_is_not_applied(photograph):
+    stream = jpeg(photograph)
+    orientation = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    turned = stream[:2] + b"\xff\xe1" + struct.pack(">H", len(orientation) + 2) + orientation + stream[2:]
+    assert decode(turned).shape == (120, 90, 3)
+    made = content(as_jpeg(dataset(photograph), [turned]))
+    np.testing.assert_array_equal(decode(made), decode(stream))
+    np.testing.assert_array_equal(read_photograph(made, 64, 64).pixels, decode(stream))
 
 
 def test_decode_reads_a_grey_jpeg(photograph):
@@ -277,9 +297,9 @@ def test_missing_extra_names_the_command(photograph, monkeypatch):
         decode(data)
 
 
-def test_decode_frame_honours_its_own_limit(photograph):
+def test_read_frame_honours_its_own_limit(photograph):
     with pytest.raises(ImageError, match="too large: 120 x 90"):
-        decode_frame(io.BytesIO(content(dataset(photograph))), None, 100)
+        read_frame(io.BytesIO(content(dataset(photograph))), None, 100)
 
 
 def test_missing_file_of_a_frame_is_an_image_error(tmp_path):
