@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from biounet_edge.bundle import Bundle
 from biounet_edge.dicom.content import is_dicom_file
+from biounet_edge.dicom.header import reason
 from biounet_edge.discovery import InputImage
 from biounet_edge.errors import BiounetEdgeError, ImageError, InputError
 from biounet_edge.prediction import Prediction
@@ -88,9 +89,8 @@ class DicomFiles:
         except BiounetEdgeError:
             raise
         except Exception as error:  # attributes that break the standard raise whatever they meet
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
             self.problems.append(
-                f"{prediction.source}: its results cannot be written as DICOM ({reason}): correct the "
+                f"{prediction.source}: its results cannot be written as DICOM ({reason(error)}): correct the "
                 "attributes of its patient and study, or leave out the dicom kinds of --save"
             )
         return names

@@ -80,16 +80,15 @@ class DicomHeader:
     """Bits per sample that are used."""
     signed: bool
     """Whether samples have a sign."""
+    kind: str
+    """The kind of object in words, or its UID."""
+    is_own_result: bool
+    """Whether this package wrote it."""
 
     @property
     def is_image(self) -> bool:
         """Whether it describes an image of any kind."""
         return self.height > 0 and self.width > 0
-
-    @property
-    def is_own_result(self) -> bool:
-        """Whether this package wrote it."""
-        return str(self.dataset.get("ManufacturerModelName", "")) == PRODUCT
 
     @property
     def encoding(self) -> str:
@@ -139,9 +138,11 @@ def open_header(file: BinaryIO) -> DicomHeader:
             bits_allocated=bits_allocated,
             bits_stored=int(dataset.get("BitsStored") or bits_allocated),
             signed=bool(dataset.get("PixelRepresentation", 0)),
+            kind=str(getattr(dataset.get("SOPClassUID"), "name", "")) or "of no known kind",
+            is_own_result=str(dataset.get("ManufacturerModelName", "")) == PRODUCT,
         )
     except Exception as error:  # damaged bytes raise whatever the library happens to meet
-        raise ImageError(f"the DICOM header is damaged or truncated: {_reason(error)}") from error
+        raise ImageError(f"the DICOM header is damaged or truncated: {reason(error)}") from error
 
 
 def check_photograph(header: DicomHeader, max_pixels: int) -> None:
@@ -157,9 +158,8 @@ def check_photograph(header: DicomHeader, max_pixels: int) -> None:
     if header.is_own_result:
         raise ImageError(f"the DICOM file is a result that {PRODUCT} wrote, and no photograph")
     if header.sop_class not in _PHOTOGRAPHS:
-        kind = getattr(header.dataset.get("SOPClassUID"), "name", header.sop_class) or "of no known kind"
         raise ImageError(
-            f"the DICOM file is no photograph but {kind}: expected {', '.join(_PHOTOGRAPHS.values())}"
+            f"the DICOM file is no photograph but {header.kind}: expected {', '.join(_PHOTOGRAPHS.values())}"
         )
     if not header.is_image:
         raise ImageError("the DICOM file has no image: its header names no rows and columns")
@@ -193,5 +193,13 @@ def _bits_fit(header: DicomHeader) -> bool:
     return 1 <= header.bits_stored <= header.bits_allocated
 
 
-def _reason(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+def reason(error: Exception) -> str:
+    """Puts into one line why a library failed.
+
+    Args:
+        error: What it raised.
+
+    Returns:
+        Its message, or its type where it has none.
+    """
+    return " ".join(str(error).split()) or type(error).__name__

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from biounet_edge.dicom.codestream import check_codestream, jpeg_layout
 from biounet_edge.dicom.content import Frame, is_dicom, is_dicom_file
-from biounet_edge.dicom.header import DicomHeader, check_photograph, open_header
+from biounet_edge.dicom.header import DicomHeader, check_photograph, open_header, reason
 from biounet_edge.errors import ImageError
 
 _UNDEFINED = 0xFFFFFFFF
@@ -78,8 +78,7 @@ def read_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray[n
     except MemoryError as error:
         raise ImageError("the DICOM image does not fit into memory") from error
     except Exception as error:  # damaged bytes raise whatever a decoder happens to meet
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ImageError(f"the DICOM image cannot be decoded: {reason}") from error
+        raise ImageError(f"the DICOM image cannot be decoded: {reason(error)}") from error
 
 
 def _decode(file: BinaryIO, header: DicomHeader, index: int) -> NDArray[np.uint8] | bytes:
