@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from biounet_edge.backends import Backend
 from biounet_edge.backends.selection import open_backend
 from biounet_edge.bundle import Bundle
+from biounet_edge.dicom.content import Frame
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
 from biounet_edge.image import Photograph, read_photograph, reduce_to, resize_to_input
 from biounet_edge.manifest import Level, Precision
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 
-Source = str | Path | bytes | NDArray[np.uint8]
-"""A photograph: a path, the bytes of an image file, or RGB pixels of shape (H0, W0, 3), uint8."""
+Source = str | Path | bytes | Frame | NDArray[np.uint8]
+"""A photograph: a path, the bytes of an image file, one frame of a DICOM file, or RGB pixels of shape
+(H0, W0, 3), uint8."""
 
 
 class Predictor:
@@ -72,7 +74,8 @@ class Predictor:
         """Reads one photograph.
 
         Args:
-            source: Path, bytes of an image file, or RGB pixels, shape (H0, W0, 3), uint8.
+            source: Path, bytes of an image file, one frame of a DICOM file, or RGB pixels, shape (H0, W0, 3),
+                uint8.
 
         Returns:
             Probabilities, and heatmaps and masks as the level has them.

@@ -16,8 +16,13 @@ from biounet_edge.manifest import Level
 from biounet_edge.overlay import draw_overlay
 from biounet_edge.prediction import IndicatorFinding, Prediction
 
-Save = Literal["masks", "overlays", "heatmaps", "probabilities"]
-"""Kinds of image files."""
+Save = Literal[
+    "masks", "overlays", "heatmaps", "probabilities", "dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm"
+]
+"""Kinds of files beside the tables."""
+
+DICOM_KINDS: tuple[Save, ...] = ("dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm")
+"""Kinds that are written for DICOM sources only."""
 
 _DEFAULTS: dict[Level, tuple[Save, ...]] = {
     "classify": (),
@@ -25,8 +30,8 @@ _DEFAULTS: dict[Level, tuple[Save, ...]] = {
     "full": ("masks", "overlays"),
 }
 _AVAILABLE: dict[Level, tuple[Save, ...]] = {
-    "classify": (),
-    "cam": ("overlays", "heatmaps"),
+    "classify": ("dicom-sr",),
+    "cam": ("overlays", "heatmaps", "dicom-sr", "dicom-sc", "dicom-pm"),
     "full": get_args(Save),
 }
 

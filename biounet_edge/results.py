@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage
 from biounet_edge.errors import OutputError
 from biounet_edge.indicators import INDICATORS
@@ -37,18 +38,26 @@ class ResultWriter:
     then with the rows that were finished. Each file is there whole or not at all.
     """
 
-    def __init__(self, output: Path, save: tuple[Save, ...] = (), notice: str | None = None) -> None:
+    def __init__(
+        self,
+        output: Path,
+        save: tuple[Save, ...] = (),
+        notice: str | None = None,
+        dicom: DicomFiles | None = None,
+    ) -> None:
         """Makes the output folder and starts the tables.
 
         Args:
             output: Output folder; made where it is missing.
             save: Kinds of image files to write.
             notice: The bundle's notice, for overlays.
+            dicom: Writer of the DICOM kinds; None where there are none.
 
         Raises:
             OutputError: If the folder cannot be written to.
         """
         self._output, self._save, self._notice = output, save, notice
+        self._dicom = dicom
         self._pending: deque[tuple[Outcome, Future[list[str]]]] = deque()
         self._table = _Table(output)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write")
@@ -63,7 +72,7 @@ class ResultWriter:
         Raises:
             OutputError: If this or an earlier result cannot be written.
         """
-        self._pending.append((outcome, self._pool.submit(self._write_files, image.stem, outcome)))
+        self._pending.append((outcome, self._pool.submit(self._write_files, image, outcome)))
         while self._pending and (len(self._pending) > _QUEUE or self._pending[0][1].done()):
             self._finish_first()
 
@@ -100,10 +109,11 @@ class ResultWriter:
         with suppress(OutputError):
             self._table.close()
 
-    def _write_files(self, stem: str, outcome: Outcome) -> list[str]:
+    def _write_files(self, image: InputImage, outcome: Outcome) -> list[str]:
         if isinstance(outcome, PredictionFailure):
             return []
-        return write_image_files(self._output, stem, outcome, self._save, self._notice)
+        files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
+        return files + self._dicom.write(self._output, image, outcome) if self._dicom else files
 
     def _finish_first(self) -> None:
         outcome, future = self._pending.popleft()

@@ -89,14 +89,16 @@ def predict(
         str | None,
         typer.Option(
             "--save",
-            help="Image files to write, with commas: masks, overlays, heatmaps, probabilities or none "
-            "(if left out: masks,overlays at level full, overlays at level cam).",
+            help="Files to write, with commas: masks, overlays, heatmaps, probabilities or none "
+            "(if left out: masks,overlays at level full, overlays at level cam); "
+            "for DICOM sources also dicom-seg, dicom-sr, dicom-sc, dicom-pm.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read photographs: melanoma probability, indicators, heatmaps and masks."""
     from biounet_edge.cli.output import PredictionTable, progress_bar, share_cores, silence_decoders
+    from biounet_edge.dicom.files import DicomFiles
     from biounet_edge.discovery import discover
     from biounet_edge.overlay import OVERLAY_PX
     from biounet_edge.prediction import PredictionFailure
@@ -114,12 +116,16 @@ def predict(
         notice = predictor.bundle.manifest.notice
         if notice:
             say(notice, style="yellow")
+        dicom = DicomFiles(kinds, predictor.bundle, images)
+        if dicom.others:
+            kinds_left_out = ", ".join(dicom.kinds)
+            say(f"{dicom.others} of {len(images)} images are no DICOM files and get no {kinds_left_out}")
         outcomes = predictor.stream(
-            (image.path for image in images),
+            (image.source for image in images),
             batch_size=batch_size,
-            preview_px=OVERLAY_PX if "overlays" in kinds else 0,
+            preview_px=OVERLAY_PX if {"overlays", "dicom-sc"} & set(kinds) else 0,
         )
-        with ResultWriter(output, kinds, notice) as writer, progress_bar(len(images)) as advance:
+        with ResultWriter(output, kinds, notice, dicom) as writer, progress_bar(len(images)) as advance:
             for image, outcome in zip(images, outcomes, strict=True):
                 writer.write(image, outcome)
                 if isinstance(outcome, PredictionFailure):
@@ -132,7 +138,9 @@ def predict(
         table.print()
     written = ", ".join(["predictions.csv", "predictions.jsonl"] + [f"{kind}/" for kind in kinds])
     say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
-    if table.failures:
+    for problem in dicom.problems:
+        say(f"error: {problem}", style="red")
+    if table.failures or dicom.problems:
         raise typer.Exit(3)
 
 
@@ -172,7 +180,7 @@ def verify(
     from biounet_edge.verification import verify as verify_bundle
 
     silence_decoders()
-    photographs = [image.path for image in discover(images)] if images else []
+    photographs = [image.source for image in discover(images)] if images else []
     report = verify_bundle(Bundle.open(bundle), device, precision, photographs)
     write_atomically(certificate, report.to_json().encode())
     if as_json:
