@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import ImageError
+from biounet_edge.image_file import read_file
 from biounet_edge.image_header import ImageHeader, check_complete, read_header
 
 MAX_PIXELS = 250_000_000
 """Largest image that is decoded, in pixels: 750 MB as RGB. Anything larger is a mistake or an attack."""
-
-MAX_FILE_BYTES = 2 * 1024**3
-"""Largest file that is read, in bytes."""
-
 
 SMALLEST_REDUCED_PX = 800
 """Short side below which no photograph is reduced while it is decoded. It is enough for an overlay, and it is
@@ -165,7 +162,7 @@ def reduce_to(image: NDArray[np.uint8], longer_side_px: int) -> NDArray[np.uint8
 
 def _open(source: str | Path | bytes) -> tuple[bytes, ImageHeader]:
     """Reads a file and refuses what is not worth decoding."""
-    data = source if isinstance(source, bytes) else _read(Path(source))
+    data = source if isinstance(source, bytes) else read_file(Path(source))
     header = read_header(data)
     if header.height * header.width > MAX_PIXELS:
         raise ImageError(
@@ -180,20 +177,9 @@ def _decode(data: bytes, header: ImageHeader, flags: int) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
         raise ImageError(f"the {header.format} image cannot be decoded: {error.err or error}") from error
     if image is None:
         raise ImageError(f"the {header.format} image is damaged, or of a kind that cannot be decoded")
     return np.ascontiguousarray(image, dtype=np.uint8)
-
-
-def _read(path: Path) -> bytes:
-    """Reads a file whole; the bytes go to OpenCV, whose own file access fails on some alphabets."""
-    try:
-        if not path.is_file():
-            raise ImageError("there is no such file" if not path.exists() else "this is not a regular file")
-        size_bytes = path.stat().st_size
-        if size_bytes > MAX_FILE_BYTES:
-            raise ImageError(f"the file has {size_bytes:,} bytes, at most {MAX_FILE_BYTES:,} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
