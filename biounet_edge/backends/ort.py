@@ -20,6 +20,7 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.errors import BackendUnavailableError, InputError
 from biounet_edge.manifest import GraphPrecision, Level, Precision
 from biounet_edge.processor import usable_threads
+from biounet_edge.telemetry import import_onnxruntime
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _REMEDIES = {
@@ -135,7 +136,7 @@ def _graph_precision(device: str, precision: Precision) -> GraphPrecision:
 
 def _import_onnxruntime(device: str) -> Any:
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except (ImportError, OSError) as error:
         raise BackendUnavailableError(
             f"device {device!r} needs onnxruntime, which cannot be imported ({error}): {_REMEDIES[device]}"

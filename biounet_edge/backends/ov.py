@@ -15,6 +15,7 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.engine.sidecar import FOLDER, WEIGHTS
 from biounet_edge.errors import BackendUnavailableError, InputError
 from biounet_edge.manifest import GraphPrecision, Level, Precision
+from biounet_edge.telemetry import import_openvino
 
 _DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU"}
 _REMEDY = 'pip install "biounet-edge[openvino]"'
@@ -155,12 +156,11 @@ def _graph_precision(device: str, precision: Precision) -> GraphPrecision:
 
 def _import_openvino(device: str) -> Any:
     try:
-        import openvino
+        return import_openvino()
     except (ImportError, OSError) as error:
         raise BackendUnavailableError(
             f"device {device!r} needs openvino, which cannot be imported ({error}): {_REMEDY}"
         ) from error
-    return openvino
 
 
 def _capabilities(core: Any, device: str) -> list[str]:
