@@ -135,7 +135,7 @@ class ResultWriter:
         item = self._pending.popleft()
         files = item.files.result()
         # What cannot be told from its content, such as a file that was locked, is tried again.
-        if self._journal and not item.in_journal and item.outcome.sha256:
+        if self._journal is not None and not item.in_journal and item.outcome.sha256:
             self._journal.add(item.stem, item.outcome, files)
         self._table.add(item.outcome, files)
 
