@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -219,6 +220,14 @@ def csv_row(outcome: Outcome) -> dict[str, Any]:
     return row
 
 
+# What makes a cell a formula; in front of it the start of the cell, or what some countries' spreadsheets take
+# for the start of another.
+_FORMULA = re.compile("(^|[;\t\n])(?=[=+@\t\uff1d\uff0b\uff0d\uff20-])")
+
+
 def _text_cell(text: str) -> str:
-    """Keeps a spreadsheet from running a file name as a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Keeps a spreadsheet from running a file name as a formula, or from ending a row within it.
+
+    Python's csv module does not quote a carriage return where rows end with a line feed.
+    """
+    return _FORMULA.sub(r"\1'", text.replace("\r", "\\r"))
