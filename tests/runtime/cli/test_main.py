@@ -249,6 +249,16 @@ def test_info_describes_the_bundle(run, bundle):
     assert "checksums fit" in result.stdout
 
 
+def test_info_of_a_bundle_from_anyone_does_not_reach_the_terminal(run, bundle_copy):
+    manifest = bundle_copy / "manifest.json"
+    content = json.loads(manifest.read_text()) | {"name": "\x1b]0;title\x07", "notice": "\x1b[2J"}
+    manifest.write_text(json.dumps(content))
+    result = run("info", bundle_copy)
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.stdout
+    assert "\\x1b[2J" in result.stdout
+
+
 def test_info_prints_json(run, bundle):
     content = json.loads(run("info", bundle.folder, "--json").stdout)
     assert content["checksum"] == bundle.checksum
