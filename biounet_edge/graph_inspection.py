@@ -70,20 +70,24 @@ def check_content(bundle: Bundle, graph: str) -> None:
 
 
 def _inspect(bundle: Bundle, name: str) -> _Graph:
-    found = _Graph()
     try:
-        with memoryview((bundle.folder / name).read_bytes()) as model:
-            for problem in _problems(model, bundle, found):
-                raise IntegrityError(
-                    f"{name} {problem}, which no graph of this program does: do not use the bundle "
-                    f"{bundle.manifest.name}, and fetch it from where it was made"
-                )
+        content = (bundle.folder / name).read_bytes()
     except OSError as error:
         raise IntegrityError(f"{name} cannot be read ({error.strerror}): fetch the bundle again") from error
+    return _inspect_content(bundle, name, content)
+
+
+def _inspect_content(bundle: Bundle, name: str, content: bytes) -> _Graph:
+    found = _Graph()
+    try:
+        problem = next(_problems(memoryview(content), bundle, found), None)
     except ValueError as error:
-        if isinstance(error, IntegrityError):
-            raise
         raise IntegrityError(f"{name} is no ONNX graph ({error}): fetch the bundle again") from error
+    if problem:
+        raise IntegrityError(
+            f"{name} {problem}, which no graph of this program does: do not use the bundle "
+            f"{bundle.manifest.name}, and fetch it from where it was made"
+        )
     return found
 
 

@@ -71,19 +71,26 @@ def check_complete(data: bytes, header: ImageHeader) -> None:
     Raises:
         ImageError: If the file is truncated, or a PNG checksum is wrong.
     """
-    match header.format:
-        case "JPEG":
-            missing = _jpeg_damage(data)
-        case "PNG":
-            missing = _png_damage(data)
-        case "BMP":
-            missing = _short_of(_bmp_end(data, header), len(data))
-        case "WebP":
-            missing = _short_of(struct.unpack_from("<I", data, 4)[0] + 8, len(data))
-        case "TIFF":
-            missing = _short_of(_tiff_end(data), len(data))
+    try:
+        missing = _damage(data, header)
+    except (struct.error, IndexError, OverflowError) as error:
+        raise ImageError(f"the {header.format} image is truncated: its header is incomplete") from error
     if missing:
         raise ImageError(f"the {header.format} image is truncated or damaged: {missing}")
+
+
+def _damage(data: bytes, header: ImageHeader) -> str | None:
+    match header.format:
+        case "JPEG":
+            return _jpeg_damage(data)
+        case "PNG":
+            return _png_damage(data)
+        case "BMP":
+            return _short_of(_bmp_end(data, header), len(data))
+        case "WebP":
+            return _short_of(struct.unpack_from("<I", data, 4)[0] + 8, len(data))
+        case "TIFF":
+            return _short_of(_tiff_end(data), len(data))
 
 
 def _short_of(expected: int, actual: int) -> str | None:

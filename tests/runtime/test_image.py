@@ -216,6 +216,12 @@ def test_decode_says_why_bytes_are_no_image(data, reason):
         decode(data)
 
 
+@pytest.mark.parametrize("length", [26, 28, 30, 33])
+def test_decode_refuses_a_bmp_whose_header_ends_behind_its_size(length, photograph):
+    with pytest.raises(ImageError, match="the BMP image is truncated: its header is incomplete"):
+        decode(encode(".bmp", photograph)[:length])
+
+
 def test_decode_says_what_kind_it_cannot_decode():
     floats = cv2.imencode(".tiff", np.full((4, 4, 3), 0.5, np.float32))[1].tobytes()
     with pytest.raises(ImageError, match="the TIFF image is damaged, or of a kind that cannot be decoded"):
