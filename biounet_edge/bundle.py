@@ -10,11 +10,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.errors import BundleNotFoundError, InputError, IntegrityError
-from biounet_edge.manifest import GraphPrecision, Level, Manifest, parse_manifest
+from biounet_edge.errors import BundleNotFoundError, InputError, IntegrityError, ManifestError
+from biounet_edge.manifest import FileSpec, GraphPrecision, Level, Manifest, parse_manifest
 
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
+
+MAX_MANIFEST_BYTES = 4 * 1024**2
+"""Largest manifest that is read, in bytes; exported ones have some kilobytes."""
+
+MAX_GOLDEN_BYTES = 2 * 1024**3
+"""Largest size of the golden arrays, unpacked, in bytes; at 1024 x 1024 pixels four images have 0.1 GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +73,10 @@ class Bundle:
             IntegrityError: If a file is missing or was changed.
         """
         folder = default_bundle() if folder is None else Path(folder)
-        try:
-            text = (folder / MANIFEST_NAME).read_bytes()
-        except OSError as error:
-            raise BundleNotFoundError(
-                f"there is no bundle at {folder}: expected a folder with a {MANIFEST_NAME} ({error.strerror})"
-            ) from error
+        text = _read_manifest(folder)
         manifest = parse_manifest(text)
         for name, spec in manifest.files.items():
-            _check_file(folder / name, spec.sha256)
+            _check_file(folder / name, spec)
         return cls(folder, manifest, hashlib.sha256(text).hexdigest())
 
     def graph(self, level: Level, precision: GraphPrecision = "float32") -> Path:
@@ -139,10 +140,11 @@ class Bundle:
             raise IntegrityError(f"the bundle at {self.folder} has no {GOLDEN_NAME} to verify against")
         try:
             content = (self.folder / GOLDEN_NAME).read_bytes()
+            _check_unpacked_size(content)
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 outputs = {name: arrays[name] for name in arrays.files}
             image = outputs.pop("image")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zip files, compressors and NumPy have some ten kinds of it
             raise IntegrityError(f"{self.folder / GOLDEN_NAME} is damaged: {error}") from error
         return GoldenOutputs(image, outputs)
 
@@ -178,16 +180,51 @@ def default_bundle() -> Path:
     )
 
 
-def _check_file(path: Path, expected_sha256: str) -> None:
+def _read_manifest(folder: Path) -> bytes:
+    path = folder / MANIFEST_NAME
     try:
+        if path.exists() and not path.is_file():  # a pipe would keep the program waiting
+            raise OSError(0, "it is not a regular file")
         with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
+            text = file.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise BundleNotFoundError(
+            f"there is no bundle at {folder}: expected a folder with a {MANIFEST_NAME} ({error.strerror})"
+        ) from error
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise ManifestError(
+            f"{path} is larger than any manifest: expected at most {MAX_MANIFEST_BYTES:,} bytes"
+        )
+    return text
+
+
+def _check_file(path: Path, expected: FileSpec) -> None:
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is not a regular file")
+        size_bytes = path.stat().st_size
+        if size_bytes == expected.bytes:  # hashing one that grew to fill a disk would take hours
+            with path.open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise IntegrityError(
             f"{path} belongs to the bundle and cannot be read ({error.strerror}): fetch the bundle again"
         ) from error
-    if actual != expected_sha256:
+    if size_bytes != expected.bytes:
+        raise IntegrityError(
+            f"{path} is not the file that the bundle's manifest names ({size_bytes:,} bytes, expected "
+            f"{expected.bytes:,}): fetch the bundle again"
+        )
+    if actual != expected.sha256:
         raise IntegrityError(
             f"{path} is not the file that the bundle's manifest names (SHA-256 {actual[:12]}..., expected "
-            f"{expected_sha256[:12]}...): fetch the bundle again"
+            f"{expected.sha256[:12]}...): fetch the bundle again"
         )
+
+
+def _check_unpacked_size(npz: bytes) -> None:
+    """Refuses arrays that a few bytes unpack to; unpacking ends at the sizes that are looked at here."""
+    with zipfile.ZipFile(io.BytesIO(npz)) as archive:
+        unpacked_bytes = sum(item.file_size for item in archive.infolist())
+    if unpacked_bytes > MAX_GOLDEN_BYTES:
+        raise ValueError(f"it unpacks to {unpacked_bytes:,} bytes, at most {MAX_GOLDEN_BYTES:,} are read")

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from biounet_edge.dicom.content import Frame, frames_of, is_dicom_photograph
 from biounet_edge.errors import InputError
+from biounet_edge.result_name import folded, result_name
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
 )
 """Endings that make a file of a folder an image; a file that is named itself is tried whatever its ending.
 A file with another ending is an image where its content is that of a DICOM photograph."""
+
+_Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,9 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
     """Lists the images behind any mix of files and folders.
 
     Folders are read recursively and in alphabetical order; hidden files and folders are left out, and so is
-    the output folder, whose overlays are images too. A folder that several links lead to is read once. Each
-    frame of a multi-frame DICOM file is an image: `a.dcm` gives the stems `a_0001`, `a_0002` and so on.
+    the output folder, whose overlays are images too. A folder that several links lead to is read once. A
+    subfolder that cannot be listed is an image that cannot be read: its name is reported, the rest is done.
+    Each frame of a multi-frame DICOM file is an image: `a.dcm` gives the stems `a_0001`, `a_0002` and so on.
 
     Args:
         paths: Files and folders, in the order in which they are to be read.
@@ -50,7 +54,7 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
     Raises:
         InputError: If a path does not exist or cannot be read, or a folder holds no images.
     """
-    skip = set() if output is None else {os.path.realpath(output)}
+    skip = {_identity(output)} if output is not None and output.exists() else set()
     found: dict[str, tuple[Path, Path]] = {}  # absolute path -> (file, folder its result name is relative to)
     for path in paths:
         if path.is_dir():
@@ -74,22 +78,46 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
     ]
 
 
-def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in seen:  # the output folder, a loop, or a second link to the same folder
-        return
-    seen.add(real)
+def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
+    """Yields the images below a folder. Iterative: folders may be nested deeper than Python recurses."""
     try:
-        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if _is_known(folder, seen):
+            return
+        levels = [_entries(folder)]
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be read: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
+    while levels:
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+        elif entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from _walk(entry, seen)
+        elif os.path.isdir(entry):  # unlike Path.is_dir, False where it cannot be told
+            try:
+                if not _is_known(entry, seen):
+                    levels.append(_entries(entry))
+            except OSError:
+                yield entry
         elif entry.suffix.lower() in IMAGE_SUFFIXES or is_dicom_photograph(entry):
             yield entry
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return iter(sorted(folder.iterdir(), key=lambda entry: entry.name))
+
+
+def _is_known(folder: Path, seen: set[_Identity]) -> bool:
+    """Whether it is the output folder, a loop, or a second link to the same folder; notes it."""
+    identity = _identity(folder)
+    known = identity in seen
+    seen.add(identity)
+    return known
+
+
+def _identity(folder: Path) -> _Identity:
+    """Device and number of a folder, the same by whatever links it is reached."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def _frames(path: Path) -> Iterator[Path | Frame]:
@@ -111,7 +139,7 @@ def _split(path: Path) -> tuple[str, str]:
 
 
 def _unique_stems(files: list[tuple[Path, Path]]) -> list[str]:
-    """Names results so that none overwrites another, not even where upper and lower case are the same.
+    """Names results so that none overwrites another, not even where a file system takes two names for one.
 
     `a.jpg` gives `a`; beside an `a.png` both keep their ending; where two folders hold the same name, the
     folder's name is put in front; what still clashes is numbered.
@@ -120,12 +148,14 @@ def _unique_stems(files: list[tuple[Path, Path]]) -> list[str]:
     for path, root in files:
         relative = path.relative_to(root)
         plain, full = relative.with_name(_split(relative)[0]).as_posix(), relative.as_posix()
-        choices.append((plain, full, f"{root.resolve().name or 'root'}/{full}"))
+        choices.append(
+            tuple(map(result_name, (plain, full, f"{root.resolve().name or 'root'}/{full}"))),
+        )
     chosen = [0] * len(files)
     while True:
         names = [choices[i][level] for i, level in enumerate(chosen)]
-        uses = Counter(name.casefold() for name in names)
-        clashes = [i for i, name in enumerate(names) if uses[name.casefold()] > 1 and chosen[i] < 2]
+        uses = Counter(map(folded, names))
+        clashes = [i for i, name in enumerate(names) if uses[folded(name)] > 1 and chosen[i] < 2]
         if not clashes:
             break
         for i in clashes:
@@ -133,8 +163,8 @@ def _unique_stems(files: list[tuple[Path, Path]]) -> list[str]:
     taken: set[str] = set()
     for i, name in enumerate(names):
         number, unique = 2, name
-        while unique.casefold() in taken or (number > 2 and unique.casefold() in uses):
+        while folded(unique) in taken or (number > 2 and folded(unique) in uses):
             unique, number = f"{name}_{number}", number + 1
         names[i] = unique
-        taken.add(unique.casefold())
+        taken.add(folded(unique))
     return names

@@ -3,7 +3,7 @@
     BiounetEdgeError
     ├── BundleNotFoundError      (FileNotFoundError)  no bundle at that path
     ├── ManifestError            (ValueError)         not a manifest that this version can run
-    ├── IntegrityError           (ValueError)         a bundle file is missing or its checksum is wrong
+    ├── IntegrityError           (ValueError)         a bundle file is missing, changed or not safe to load
     ├── ImageError               (ValueError)         an image cannot be read
     ├── InputError               (ValueError)         what was asked for does not exist or contradicts itself
     ├── OutputError              (OSError)            a result cannot be written
@@ -31,7 +31,7 @@ class ManifestError(BiounetEdgeError, ValueError):
 
 
 class IntegrityError(BiounetEdgeError, ValueError):
-    """A file of the bundle is missing or is not the one its manifest names."""
+    """A file of the bundle is missing, is not the one its manifest names, or is not safe to load."""
 
 
 class ImageError(BiounetEdgeError, ValueError):

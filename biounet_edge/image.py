@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from biounet_edge.dicom.content import Frame
 from biounet_edge.dicom.reading import read_dicom
 from biounet_edge.errors import ImageError
+from biounet_edge.image_file import read_file
 from biounet_edge.image_header import ImageHeader, check_complete, read_header
 
 MAX_PIXELS = 250_000_000
 """Largest image that is decoded, in pixels: 750 MB as RGB. Anything larger is a mistake or an attack."""
-
-MAX_FILE_BYTES = 2 * 1024**3
-"""Largest file that is read, in bytes."""
-
 
 SMALLEST_REDUCED_PX = 800
 """Short side below which no photograph is reduced while it is decoded. It is enough for an overlay, and it is
@@ -62,13 +59,16 @@ def read_input(source: str | Path | bytes | Frame, height: int, width: int) -> N
     return resize_to_input(read_photograph(source, height, width).pixels, height, width)
 
 
-def read_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Photograph:
+def read_photograph(
+    source: str | Path | bytes | Frame, height: int, width: int, frame: int | None = None
+) -> Photograph:
     """Reads an image file with as many pixels as the network and an overlay need.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
         height: Input height in pixels.
         width: Input width in pixels.
+        frame: Which frame of a DICOM file's bytes is meant, from 1, where it has several.
 
     Returns:
         The photograph, for `resize_to_input` and `reduce_to`, and its size in the file.
@@ -76,11 +76,11 @@ def read_photograph(source: str | Path | bytes | Frame, height: int, width: int)
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    frame = read_dicom(source, MAX_PIXELS)
-    if isinstance(frame, np.ndarray):
-        return Photograph(frame, (frame.shape[0], frame.shape[1]))
-    data, header = _open(source if frame is None else frame)
-    upright = 0 if frame is None else cv2.IMREAD_IGNORE_ORIENTATION
+    dicom = read_dicom(source, MAX_PIXELS, frame)
+    if isinstance(dicom, np.ndarray):
+        return Photograph(dicom, (dicom.shape[0], dicom.shape[1]))
+    data, header = _open(source if dicom is None else dicom)
+    upright = 0 if dicom is None else cv2.IMREAD_IGNORE_ORIENTATION
     factor = reduction(header, height, width)
     if factor == 1:
         image = _decode(data, header, cv2.IMREAD_COLOR_RGB | upright)  # (H0, W0, 3)
@@ -175,7 +175,7 @@ def reduce_to(image: NDArray[np.uint8], longer_side_px: int) -> NDArray[np.uint8
 
 def _open(source: str | Path | bytes | Frame) -> tuple[bytes, ImageHeader]:
     """Reads a file and refuses what is not worth decoding."""
-    data = source if isinstance(source, bytes) else _read(Path(str(source)))
+    data = source if isinstance(source, bytes) else read_file(Path(str(source)))
     header = read_header(data)
     if header.height * header.width > MAX_PIXELS:
         raise ImageError(
@@ -190,20 +190,9 @@ def _decode(data: bytes, header: ImageHeader, flags: int) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
         raise ImageError(f"the {header.format} image cannot be decoded: {error.err or error}") from error
     if image is None:
         raise ImageError(f"the {header.format} image is damaged, or of a kind that cannot be decoded")
     return np.ascontiguousarray(image, dtype=np.uint8)
-
-
-def _read(path: Path) -> bytes:
-    """Reads a file whole; the bytes go to OpenCV, whose own file access fails on some alphabets."""
-    try:
-        if not path.is_file():
-            raise ImageError("there is no such file" if not path.exists() else "this is not a regular file")
-        size_bytes = path.stat().st_size
-        if size_bytes > MAX_FILE_BYTES:
-            raise ImageError(f"the file has {size_bytes:,} bytes, at most {MAX_FILE_BYTES:,} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror or error}") from error

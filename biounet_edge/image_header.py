@@ -13,6 +13,10 @@ from typing import Literal
 
 from biounet_edge.errors import ImageError
 
+MAX_SCANS = 100
+"""Most scans of a JPEG that are decoded. Encoders write about ten; thousands of empty ones keep a decoder
+busy for hours, because each passes over all pixels."""
+
 Format = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP"]
 
 
@@ -67,19 +71,26 @@ def check_complete(data: bytes, header: ImageHeader) -> None:
     Raises:
         ImageError: If the file is truncated, or a PNG checksum is wrong.
     """
-    match header.format:
-        case "JPEG":
-            missing = "its end marker is missing" if not _jpeg_ends(data) else None
-        case "PNG":
-            missing = _png_damage(data)
-        case "BMP":
-            missing = _short_of(_bmp_end(data, header), len(data))
-        case "WebP":
-            missing = _short_of(struct.unpack_from("<I", data, 4)[0] + 8, len(data))
-        case "TIFF":
-            missing = _short_of(_tiff_end(data), len(data))
+    try:
+        missing = _damage(data, header)
+    except (struct.error, IndexError, OverflowError) as error:
+        raise ImageError(f"the {header.format} image is truncated: its header is incomplete") from error
     if missing:
         raise ImageError(f"the {header.format} image is truncated or damaged: {missing}")
+
+
+def _damage(data: bytes, header: ImageHeader) -> str | None:
+    match header.format:
+        case "JPEG":
+            return _jpeg_damage(data)
+        case "PNG":
+            return _png_damage(data)
+        case "BMP":
+            return _short_of(_bmp_end(data, header), len(data))
+        case "WebP":
+            return _short_of(struct.unpack_from("<I", data, 4)[0] + 8, len(data))
+        case "TIFF":
+            return _short_of(_tiff_end(data), len(data))
 
 
 def _short_of(expected: int, actual: int) -> str | None:
@@ -120,12 +131,16 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     raise ImageError("the JPEG image is truncated: its header is incomplete")
 
 
-def _jpeg_ends(data: bytes) -> bool:
+def _jpeg_damage(data: bytes) -> str | None:
     try:
         markers = [marker for marker, _ in _jpeg_segments(data)]
     except struct.error:
-        return False
-    return 0xDA in markers and markers[-1] == 0xD9
+        markers = []
+    if 0xDA not in markers or markers[-1] != 0xD9:
+        return "its end marker is missing"
+    if (scans := markers.count(0xDA)) > MAX_SCANS:
+        return f"it has {scans:,} scans, at most {MAX_SCANS} are read"
+    return None
 
 
 # PNG: ISO/IEC 15948, section 5
@@ -195,10 +210,12 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 # TIFF: TIFF 6.0 and BigTIFF; the first image of the file
 
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_TIFF_TAGS = frozenset({256, 257, 273, 279, 324, 325})  # width, height; where strips and tiles are, how long
+_TIFF_VALUES = 1 << 22  # of one tag: more strips than rows, and more tiles than MAX_PIXELS has
 
 
 def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
-    """Reads the integer tags of the first directory."""
+    """Reads the tags that are needed of the first directory; any other may claim as much as it likes."""
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     pointer, count, entry_bytes, inline = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)
@@ -208,11 +225,11 @@ def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
     tags: dict[int, tuple[int, ...]] = {}
     for position in range(start, start + min(entries, 4096) * entry_bytes, entry_bytes):
         tag, kind, values = struct.unpack_from(order + "HH" + pointer, data, position)
-        if kind not in _TIFF_TYPES:
+        if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES:
             continue
         code = f"{order}{values}{_TIFF_TYPES[kind]}"
         where = position + entry_bytes - inline
-        if values > len(data):
+        if values > min(len(data), _TIFF_VALUES):
             raise IndexError(f"tag {tag} claims {values} values")
         if struct.calcsize(code) > inline:
             where = struct.unpack_from(order + pointer, data, where)[0]

@@ -16,6 +16,9 @@ from biounet_edge.indicators import INDICATORS
 FORMAT = 1
 """Bundle format that this version writes, and the newest that it reads."""
 
+MAX_INPUT_PX = 8192
+"""Largest input height and width of a model, in pixels; more would take the memory of any machine."""
+
 Level = Literal["classify", "cam", "full"]
 """How much is computed: probabilities; with heatmaps; with heatmaps and masks."""
 
@@ -61,9 +64,9 @@ class InputSpec(_Section):
 
     name: str = "image"
     """Name of the graph input."""
-    height: int = Field(ge=1)
+    height: int = Field(ge=1, le=MAX_INPUT_PX)
     """Input height in pixels."""
-    width: int = Field(ge=1)
+    width: int = Field(ge=1, le=MAX_INPUT_PX)
     """Input width in pixels."""
     colour_order: Literal["RGB"] = "RGB"
     """Order of the last axis."""

@@ -117,6 +117,8 @@ class Prediction:
     """One finding per indicator, in the order of `INDICATORS`."""
     preview: NDArray[np.uint8] | None = field(default=None, repr=False)
     """The photograph, reduced, RGB, where it was asked for; else None."""
+    sha256: str | None = None
+    """SHA-256 of the image file's content, in hexadecimal; None where pixels were given."""
 
     def to_dict(self) -> dict[str, Any]:
         """Makes the numbers ready for JSON.
@@ -126,6 +128,7 @@ class Prediction:
         """
         return {
             "image": self.source,
+            "sha256": self.sha256,
             "status": "ok",
             "width": self.size[1],
             "height": self.size[0],
@@ -146,14 +149,16 @@ class PredictionFailure:
     """Path of the photograph as it was given."""
     error: str
     """The reason, one sentence."""
+    sha256: str | None = None
+    """SHA-256 of the content in which the reason lies; None where the file itself could not be read."""
 
     def to_dict(self) -> dict[str, Any]:
         """Makes the failure ready for JSON.
 
         Returns:
-            Path, status and reason.
+            Path, checksum, status and reason.
         """
-        return {"image": self.source, "status": "error", "error": self.error}
+        return {"image": self.source, "sha256": self.sha256, "status": "error", "error": self.error}
 
 
 def make_prediction(
@@ -163,6 +168,7 @@ def make_prediction(
     source: str,
     size: tuple[int, int],
     preview: NDArray[np.uint8] | None = None,
+    sha256: str | None = None,
 ) -> Prediction:
     """Applies a bundle's operating points to the graph's outputs for one image.
 
@@ -173,6 +179,7 @@ def make_prediction(
         source: Path of the photograph.
         size: (H0, W0): height and width of the photograph in pixels.
         preview: The reduced photograph, or None.
+        sha256: SHA-256 of the image file's content, or None.
 
     Returns:
         The prediction.
@@ -208,6 +215,7 @@ def make_prediction(
         melanoma_temperature=manifest.melanoma.temperature,
         indicators=findings,
         preview=preview,
+        sha256=sha256,
     )
 
 

@@ -1,5 +1,6 @@
 """The whole runtime: photograph -> decode -> resize -> backend -> prediction."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.dicom.content import Frame
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
 from biounet_edge.image import Photograph, read_photograph, reduce_to, resize_to_input
+from biounet_edge.image_file import read_file
 from biounet_edge.manifest import Level, Precision
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 
@@ -115,7 +117,7 @@ class Predictor:
             while True:
                 while len(batches) < 2:
                     batch = [
-                        decoders.submit(self._prepare_or_fail, source, preview_px)
+                        decoders.submit(self._prepare, source, preview_px)
                         for source in islice(remaining, batch_size)
                     ]
                     if not batch:
@@ -144,24 +146,26 @@ class Predictor:
         """Releases the backend."""
         self.close()
 
-    def _prepare(self, source: Source, preview_px: int) -> "_Prepared":
-        spec = self.bundle.manifest.input
-        if isinstance(source, np.ndarray):
-            photograph = Photograph(_check_pixels(source), (source.shape[0], source.shape[1]))
-        else:
-            photograph = read_photograph(source, spec.height, spec.width)
-        return _Prepared(
-            source=_name(source),
-            size=photograph.size,
-            pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
-            preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
-        )
-
-    def _prepare_or_fail(self, source: Source, preview_px: int) -> "_Prepared | PredictionFailure":
+    def _prepare(self, source: Source, preview_px: int) -> "_Prepared | PredictionFailure":
+        spec, sha256 = self.bundle.manifest.input, None
         try:
-            return self._prepare(source, preview_px)
+            if isinstance(source, np.ndarray):
+                photograph = Photograph(_check_pixels(source), (source.shape[0], source.shape[1]))
+            else:
+                data, frame = _read(source)
+                sha256 = hashlib.sha256(data).hexdigest()
+                photograph = read_photograph(data, spec.height, spec.width, frame)
+            return _Prepared(
+                source=_name(source),
+                size=photograph.size,
+                pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
+                preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
+                sha256=sha256,
+            )
         except ImageError as error:
-            return PredictionFailure(_name(source), str(error))
+            return PredictionFailure(_name(source), str(error), sha256)
+        except MemoryError:  # of this machine at this moment, and not of this content
+            return PredictionFailure(_name(source), "the image is too large for the memory that is free now")
 
     def _predict_decoded(
         self, batch: "list[Future[_Prepared | PredictionFailure]]"
@@ -186,8 +190,11 @@ class Predictor:
         # Copies, because a view would keep the whole batch alive as long as one of its predictions.
         own = {name: array[row].copy() for name, array in outputs.items()}
         if not all(np.isfinite(array).all() for array in own.values()):
-            return PredictionFailure(item.source, "the model returned a value that is not a finite number")
-        return make_prediction(self.bundle.manifest, self.level, own, item.source, item.size, item.preview)
+            reason = "the model returned a value that is not a finite number"
+            return PredictionFailure(item.source, reason, item.sha256)
+        return make_prediction(
+            self.bundle.manifest, self.level, own, item.source, item.size, item.preview, item.sha256
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +205,16 @@ class _Prepared:
     size: tuple[int, int]
     pixels: NDArray[np.uint8]
     preview: NDArray[np.uint8] | None
+    sha256: str | None
+
+
+def _read(source: str | Path | bytes | Frame) -> tuple[bytes, int | None]:
+    """The bytes of a file, and which of its frames is meant."""
+    if isinstance(source, bytes):
+        return source, None
+    if isinstance(source, Frame):
+        return read_file(source.path), source.number
+    return read_file(Path(source)), None
 
 
 def _name(source: Source) -> str:

@@ -1,6 +1,7 @@
 """The image files that one prediction is written to."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from functools import lru_cache
@@ -23,6 +24,8 @@ Save = Literal[
 
 DICOM_KINDS: tuple[Save, ...] = ("dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm")
 """Kinds that are written for DICOM sources only."""
+
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")  # see temporary_beside
 
 _DEFAULTS: dict[Level, tuple[Save, ...]] = {
     "classify": (),
@@ -83,6 +86,7 @@ def write_image_files(
     """
     names = []
     for name, content in _encode_all(stem, prediction, save, notice):
+        _make_folder(output, (output / name).parent)
         write_atomically(output / name, content)
         names.append(PurePosixPath(name).as_posix())
     return names
@@ -112,6 +116,39 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def _make_folder(output: Path, folder: Path) -> None:
+    """Makes a folder below the output folder, and neither that one anew nor any beside it."""
+    try:
+        if not folder.is_dir():
+            os.stat(output)  # it may have been removed meanwhile
+            folder.mkdir(parents=True, exist_ok=True)
+        inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(output))
+    except OSError as error:
+        raise output_error(folder, error) from error
+    if not inside:
+        raise OutputError(
+            f"{folder} leads out of the output folder {output}: remove that link, or choose another folder "
+            "with --output"
+        )
+
+
+def remove_leftovers(output: Path) -> None:
+    """Removes the temporary files that a killed run left behind. No other run may be writing there.
+
+    Args:
+        output: Output folder.
+
+    Raises:
+        OSError: If one cannot be removed.
+    """
+    for folder in (output, *(output / kind for kind in get_args(Save))):
+        for path, folders, names in os.walk(folder):
+            if path == str(output):
+                folders.clear()  # images may lie there too
+            for name in filter(_TEMPORARY.fullmatch, names):
+                os.unlink(os.path.join(path, name))
 
 
 def temporary_beside(path: Path) -> Path:

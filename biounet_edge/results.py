@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import re
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -15,6 +17,8 @@ from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage
 from biounet_edge.errors import OutputError
 from biounet_edge.indicators import INDICATORS
+from biounet_edge.journal import TABLE_NAMES, FinishedEntry, Journal
+from biounet_edge.outcome_record import Outcome
 from biounet_edge.prediction import Prediction, PredictionFailure
 from biounet_edge.result_files import Save, output_error, temporary_beside, write_image_files
 
@@ -27,8 +31,6 @@ COLUMNS = ["image", "status", "error", "width", "height", "melanoma_probability"
 
 _WORKERS = min(4, os.cpu_count() or 1)
 _QUEUE = 8  # predictions that wait to be written, at most
-
-Outcome = Prediction | PredictionFailure
 
 
 class ResultWriter:
@@ -43,7 +45,9 @@ class ResultWriter:
         output: Path,
         save: tuple[Save, ...] = (),
         notice: str | None = None,
+        *,
         dicom: DicomFiles | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Makes the output folder and starts the tables.
 
@@ -52,13 +56,14 @@ class ResultWriter:
             save: Kinds of image files to write.
             notice: The bundle's notice, for overlays.
             dicom: Writer of the DICOM kinds; None where there are none.
+            journal: Open journal of the output folder, which is told what is finished; or None.
 
         Raises:
             OutputError: If the folder cannot be written to.
         """
         self._output, self._save, self._notice = output, save, notice
-        self._dicom = dicom
-        self._pending: deque[tuple[Outcome, Future[list[str]]]] = deque()
+        self._dicom, self._journal = dicom, journal
+        self._pending: deque[_Pending] = deque()
         self._table = _Table(output)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write")
 
@@ -72,9 +77,22 @@ class ResultWriter:
         Raises:
             OutputError: If this or an earlier result cannot be written.
         """
-        self._pending.append((outcome, self._pool.submit(self._write_files, image, outcome)))
-        while self._pending and (len(self._pending) > _QUEUE or self._pending[0][1].done()):
-            self._finish_first()
+        files = self._pool.submit(self._write_files, image, outcome)
+        self._queue(_Pending(image.stem, outcome, files, in_journal=False))
+
+    def keep(self, image: InputImage, entry: FinishedEntry) -> None:
+        """Queues what an earlier run finished: its files are there, its row is not.
+
+        Args:
+            image: The image file.
+            entry: What the journal says about it.
+
+        Raises:
+            OutputError: If an earlier result cannot be written.
+        """
+        files: Future[list[str]] = Future()
+        files.set_result(entry.files)
+        self._queue(_Pending(image.stem, entry.outcome, files, in_journal=True))
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -103,8 +121,8 @@ class ResultWriter:
     def _abandon(self) -> None:
         """Keeps the finished rows; what fails here follows from the error that is already on its way."""
         self._pool.shutdown(cancel_futures=True)
-        with suppress(Exception):
-            while self._pending and not self._pending[0][1].cancelled():
+        while self._pending:
+            with suppress(Exception):  # one that was cancelled or failed has no row
                 self._finish_first()
         with suppress(OutputError):
             self._table.close()
@@ -115,16 +133,37 @@ class ResultWriter:
         files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
         return files + self._dicom.write(self._output, image, outcome) if self._dicom else files
 
+    def _queue(self, item: "_Pending") -> None:
+        self._pending.append(item)
+        while self._pending and (len(self._pending) > _QUEUE or self._pending[0].files.done()):
+            self._finish_first()
+
     def _finish_first(self) -> None:
-        outcome, future = self._pending.popleft()
-        self._table.add(outcome, future.result())
+        item = self._pending.popleft()
+        files = item.files.result()
+        # What cannot be told from its content, such as a file that was locked, is tried again, and so is what
+        # could not be written as DICOM.
+        failed = item.outcome.sha256 is None or (self._dicom and item.stem in self._dicom.problems)
+        if self._journal is not None and not item.in_journal and not failed:
+            self._journal.add(item.stem, item.outcome, files)
+        self._table.add(item.outcome, files)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An outcome whose files are being written."""
+
+    stem: str
+    outcome: Outcome
+    files: Future[list[str]]
+    in_journal: bool
 
 
 class _Table:
     """predictions.csv and predictions.jsonl, under temporary names until closed."""
 
     def __init__(self, output: Path) -> None:
-        self._paths = [output / "predictions.csv", output / "predictions.jsonl"]
+        self._paths = [output / name for name in TABLE_NAMES]
         self._temporary = [temporary_beside(path) for path in self._paths]
         self._files: list[TextIO] = []
         with self._report():
@@ -189,6 +228,14 @@ def csv_row(outcome: Outcome) -> dict[str, Any]:
     return row
 
 
+# What makes a cell a formula; in front of it the start of the cell, or what some countries' spreadsheets take
+# for the start of another.
+_FORMULA = re.compile("(^|[;\t\n])(?=[=+@\t\uff1d\uff0b\uff0d\uff20-])")
+
+
 def _text_cell(text: str) -> str:
-    """Keeps a spreadsheet from running a file name as a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Keeps a spreadsheet from running a file name as a formula, or from ending a row within it.
+
+    Python's csv module does not quote a carriage return where rows end with a line feed.
+    """
+    return _FORMULA.sub(r"\1'", text.replace("\r", "\\r"))

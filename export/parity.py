@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from biounet_edge.bundle import graph_file
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
+from biounet_edge.telemetry import import_onnxruntime
 from export.components import decoder_name, encoder_name
 from export.compose import LEVEL_OUTPUTS
 from export.reference import Reference
@@ -240,6 +240,7 @@ def open_graph(graph: Path | ir.Model) -> Callable[..., Arrays]:
     Returns:
         A function from input arrays by name to output arrays by name.
     """
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     source = graph if isinstance(graph, Path) else ir.to_proto(graph).SerializeToString()

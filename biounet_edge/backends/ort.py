@@ -18,8 +18,10 @@ from biounet_edge.backends import PRECISIONS
 from biounet_edge.backends.signature import check_images, check_signature
 from biounet_edge.bundle import Bundle
 from biounet_edge.errors import BackendUnavailableError, InputError
+from biounet_edge.graph_inspection import checked_graph
 from biounet_edge.manifest import GraphPrecision, Level, Precision
 from biounet_edge.processor import usable_threads
+from biounet_edge.telemetry import import_onnxruntime
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _REMEDIES = {
@@ -52,9 +54,10 @@ class OnnxRuntimeBackend:
                 has no such graph.
             BackendUnavailableError: If onnxruntime or its execution provider for the device is missing, or
                 cannot load the graph.
+            IntegrityError: If the graph is not safe to load.
             ManifestError: If the graph's input or outputs are not those of the manifest.
         """
-        graph = bundle.graph(level, _graph_precision(device, precision))
+        graph = checked_graph(bundle, level, _graph_precision(device, precision))
         library = _import_onnxruntime(device)
         session = _load(library, graph, device)
         inputs = [
@@ -135,7 +138,7 @@ def _graph_precision(device: str, precision: Precision) -> GraphPrecision:
 
 def _import_onnxruntime(device: str) -> Any:
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except (ImportError, OSError) as error:
         raise BackendUnavailableError(
             f"device {device!r} needs onnxruntime, which cannot be imported ({error}): {_REMEDIES[device]}"

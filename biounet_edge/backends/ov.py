@@ -14,7 +14,9 @@ from biounet_edge.backends.signature import Input, check_images, check_signature
 from biounet_edge.bundle import Bundle
 from biounet_edge.engine.sidecar import FOLDER, WEIGHTS
 from biounet_edge.errors import BackendUnavailableError, InputError
+from biounet_edge.graph_inspection import checked_graph
 from biounet_edge.manifest import GraphPrecision, Level, Precision
+from biounet_edge.telemetry import import_openvino
 
 _DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU"}
 _REMEDY = 'pip install "biounet-edge[openvino]"'
@@ -60,9 +62,10 @@ class OpenVinoBackend:
                 has no such graph.
             BackendUnavailableError: If OpenVINO or the device is missing, the CPU does not multiply bfloat16,
                 or the graph cannot be compiled.
+            IntegrityError: If the graph is not safe to load.
             ManifestError: If the graph's input or outputs are not those of the manifest.
         """
-        graph = bundle.graph(level, _graph_precision(device, precision))
+        graph = checked_graph(bundle, level, _graph_precision(device, precision))
         library = _import_openvino(device)
         core = library.Core()
         target, hint = _DEVICES[device], _precision_hint(_capabilities(core, device), device, precision)
@@ -155,12 +158,11 @@ def _graph_precision(device: str, precision: Precision) -> GraphPrecision:
 
 def _import_openvino(device: str) -> Any:
     try:
-        import openvino
+        return import_openvino()
     except (ImportError, OSError) as error:
         raise BackendUnavailableError(
             f"device {device!r} needs openvino, which cannot be imported ({error}): {_REMEDY}"
         ) from error
-    return openvino
 
 
 def _capabilities(core: Any, device: str) -> list[str]:

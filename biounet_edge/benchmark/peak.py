@@ -17,6 +17,7 @@ from biounet_edge.benchmark.matmul_graph import encode_matmul
 from biounet_edge.errors import BackendUnavailableError
 from biounet_edge.manifest import Precision
 from biounet_edge.processor import usable_threads
+from biounet_edge.telemetry import import_onnxruntime, import_openvino
 
 SIZES = (1024, 2048, 4096)
 """Rows of the square matrices: many cores need large ones, and a few would take seconds for them."""
@@ -77,13 +78,13 @@ def _seconds(multiply: Multiply) -> float:
 def _products(device: str, precision: Precision) -> dict[str, Open]:
     """The ways to multiply, by their names for people."""
     if device == "cpu" and precision in ("float32", "int8"):
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
 
         operator = "MatMul" if precision == "float32" else "MatMulInteger"
         name = f"{operator} in onnxruntime {onnxruntime.__version__}"
         return {name: lambda size: _onnxruntime_multiply(size, precision)}
     if device == "openvino" and precision in ("float32", "bfloat16", "int8"):
-        import openvino
+        openvino = import_openvino()
 
         library = f"OpenVINO {openvino.__version__.partition('-')[0]}"
         # They have kernels of their own, and either may be the faster.
@@ -99,7 +100,7 @@ def _products(device: str, precision: Precision) -> dict[str, Open]:
 
 
 def _onnxruntime_multiply(size: int, precision: Precision) -> Multiply:
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     rng = np.random.default_rng(0)
     x: NDArray[np.generic]
@@ -117,7 +118,7 @@ def _onnxruntime_multiply(size: int, precision: Precision) -> Multiply:
 
 
 def _openvino_multiply(size: int, precision: Precision, *, convolve: bool) -> Multiply:
-    import openvino
+    openvino = import_openvino()
     from openvino import opset13
 
     rng = np.random.default_rng(0)

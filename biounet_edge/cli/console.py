@@ -2,9 +2,13 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+
+from biounet_edge.errors import InputError
 
 
 def say(message: str, style: str | None = None) -> None:
@@ -38,3 +42,21 @@ def printable(text: str) -> str:
         The text, in printable characters only.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def without_paths(anonymous: bool) -> Iterator[None]:
+    """Keeps the paths of inputs out of the sentence that an error becomes.
+
+    Args:
+        anonymous: False lets them through.
+    """
+    try:
+        yield
+    except InputError as error:
+        if not anonymous:
+            raise
+        raise InputError(
+            "a path that was named does not exist, cannot be read or holds no images: "
+            "leave --anonymous out to see which"
+        ) from error

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from biounet_edge.cli.benchmark import benchmark
 from biounet_edge.cli.build import build
-from biounet_edge.cli.console import print_json, say
+from biounet_edge.cli.console import print_json, say, without_paths
 from biounet_edge.cli.doctor import doctor
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.version import __version__
@@ -94,51 +94,59 @@ def predict(
             "for DICOM sources also dicom-seg, dicom-sr, dicom-sc, dicom-pm.",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--no-resume", help="Keep what an earlier run into this folder finished."),
+    ] = True,
+    anonymous: Annotated[
+        bool,
+        typer.Option("--anonymous", help="Write hashes of the images' content in place of file names."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read photographs: melanoma probability, indicators, heatmaps and masks."""
+    from contextlib import closing
+
     from biounet_edge.cli.output import PredictionTable, progress_bar, share_cores, silence_decoders
     from biounet_edge.dicom.files import DicomFiles
     from biounet_edge.discovery import discover
-    from biounet_edge.overlay import OVERLAY_PX
+    from biounet_edge.folder_run import RunOptions, run_folder
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.predictor import Predictor
     from biounet_edge.result_files import parse_save
-    from biounet_edge.results import ResultWriter
 
     silence_decoders()
     share_cores()
     kinds = parse_save(save, level)
-    images = discover(paths, output)
-    table = PredictionTable()
+    options = RunOptions(kinds, batch_size, resume, anonymous)
+    with without_paths(anonymous):
+        images = discover(paths, output)
+    table, kept = PredictionTable(), 0
     with Predictor(bundle, device=device, precision=precision, level=level) as predictor:
         say(f"computing on {predictor.selection}", style="dim")
-        notice = predictor.bundle.manifest.notice
-        if notice:
-            say(notice, style="yellow")
+        if predictor.bundle.manifest.notice:
+            say(predictor.bundle.manifest.notice, style="yellow")
         dicom = DicomFiles(kinds, predictor.bundle, images)
         if dicom.others:
             kinds_left_out = ", ".join(dicom.kinds)
             say(f"{dicom.others} of {len(images)} images are no DICOM files and get no {kinds_left_out}")
-        outcomes = predictor.stream(
-            (image.source for image in images),
-            batch_size=batch_size,
-            preview_px=OVERLAY_PX if {"overlays", "dicom-sc"} & set(kinds) else 0,
-        )
-        with ResultWriter(output, kinds, notice, dicom) as writer, progress_bar(len(images)) as advance:
-            for image, outcome in zip(images, outcomes, strict=True):
-                writer.write(image, outcome)
-                if isinstance(outcome, PredictionFailure):
-                    say(f"error: {outcome.source}: {outcome.error}", style="red")
+        finished = run_folder(predictor, images, output, options, dicom)
+        with closing(finished), progress_bar(len(images)) as advance:
+            for item in finished:
+                kept += item.kept
+                if isinstance(item.outcome, PredictionFailure):
+                    say(f"error: {item.outcome.source}: {item.outcome.error}", style="red")
                 if as_json:
-                    print_json(outcome.to_dict(), indent=None)
-                table.add(outcome)
+                    print_json(item.outcome.to_dict(), indent=None)
+                table.add(item.outcome)
                 advance()
     if not as_json:
         table.print()
     written = ", ".join(["predictions.csv", "predictions.jsonl"] + [f"{kind}/" for kind in kinds])
+    if kept:
+        say(f"{kept} were finished by an earlier run and kept; --no-resume computes them again")
     say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
-    for problem in dicom.problems:
+    for problem in dicom.problems.values():
         say(f"error: {problem}", style="red")
     if table.failures or dicom.problems:
         raise typer.Exit(3)

@@ -162,5 +162,5 @@ def print_bundle(description: dict[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for title, text in rows.items():
-        table.add_row(title, Text(text))
+        table.add_row(title, Text(printable(text)))  # a bundle may come from anyone
     Console().print(table)

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from biounet_edge.telemetry import import_onnxruntime, import_openvino
 from biounet_edge.version import __version__
 
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
@@ -106,10 +107,9 @@ def installed_packages() -> dict[str, str]:
 
 def _import_onnxruntime() -> tuple[Any, str | None]:
     try:
-        import onnxruntime
+        return import_onnxruntime(), None
     except Exception as error:  # whatever keeps it from being imported is what is wanted here
         return None, str(error)
-    return onnxruntime, None
 
 
 def _provider_problem(library: Any) -> str | None:
@@ -187,7 +187,7 @@ def _fast_formats(has_openvino: bool) -> frozenset[str] | None:
     if not has_openvino:
         return None
     try:
-        import openvino
+        openvino = import_openvino()
 
         capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, OSError, RuntimeError):

@@ -23,6 +23,7 @@ from biounet_edge.engine.sidecar import (
     this_platform,
 )
 from biounet_edge.errors import BackendUnavailableError, InputError
+from biounet_edge.graph_inspection import check_content
 from biounet_edge.manifest import GraphPrecision, Level
 
 Report = Callable[[BuildProgress], None]
@@ -105,11 +106,13 @@ def build_graph(
 
     Raises:
         InputError: As for `build_engines`, or if the bundle has no such graph.
+        IntegrityError: If the graph is not safe to load.
         BackendUnavailableError: As for `build_engines`.
         OutputError: As for `build_engines`.
     """
     library = import_tensorrt(device)
     part, precision = _identify(bundle, graph, device)
+    check_content(bundle, graph)
     target = _target(library, device, compute_capabilities)
     path = engine_path(bundle.folder / FOLDER if output is None else output, graph, device)
     listener = ProgressListener(graph, progress)

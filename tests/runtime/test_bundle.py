@@ -1,5 +1,7 @@
 import hashlib
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,51 @@ def test_golden_says_where_there_is_none(bundle_copy):
     update_manifest(bundle_copy, files=files)
     with pytest.raises(IntegrityError, match=r"has no golden.npz to verify against"):
         Bundle.open(bundle_copy).golden()
+
+
+def test_golden_refuses_arrays_that_a_few_bytes_unpack_to(bundle_copy, monkeypatch):
+    monkeypatch.setattr("biounet_edge.bundle.MAX_GOLDEN_BYTES", 1000)
+    with pytest.raises(
+        IntegrityError, match=r"golden.npz is damaged: it unpacks to [\d,]+ bytes, at most 1,000"
+    ):
+        Bundle.open(bundle_copy).golden()
+
+
+def test_golden_refuses_an_array_that_no_memory_holds(bundle_copy, tmp_path):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776, 1048576), }\n"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "evil.npz", "w") as archive:
+        archive.writestr("image.npy", array)
+    replace_file(bundle_copy, "golden.npz", (tmp_path / "evil.npz").read_bytes())
+    with pytest.raises(IntegrityError, match=r"golden.npz is damaged"):
+        Bundle.open(bundle_copy).golden()
+
+
+def test_open_compares_sizes_before_it_reads(bundle_copy):
+    with (bundle_copy / "weights.bin").open("ab") as file:
+        file.truncate(10**12)  # sparse: takes no space, and minutes to read
+    with pytest.raises(
+        IntegrityError, match=r"weights.bin is not the file .* \(1,000,000,000,000 bytes, expected"
+    ):
+        Bundle.open(bundle_copy)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["manifest.json", "weights.bin"])
+def test_open_does_not_wait_on_a_pipe(bundle_copy, name):
+    (bundle_copy / name).unlink()
+    os.mkfifo(bundle_copy / name)
+    with pytest.raises((BundleNotFoundError, IntegrityError), match="it is not a regular file"):
+        Bundle.open(bundle_copy)
+
+
+def test_open_refuses_a_manifest_without_end(bundle_copy):
+    with (bundle_copy / "manifest.json").open("ab") as file:
+        file.truncate(10**12)
+    with pytest.raises(
+        ManifestError, match=r"manifest.json is larger than any manifest: expected at most 4,"
+    ):
+        Bundle.open(bundle_copy)
 
 
 @pytest.mark.parametrize("place", ["package/engines/demo", "engines/demo"])

@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from biounet_edge import InputError
 from biounet_edge.discovery import discover
+from biounet_edge.result_name import folded
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -120,3 +122,55 @@ def test_discover_reports_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match=r"the folder .* cannot be read: Permission denied"):
         discover([tmp_path])
+
+
+def test_discover_reports_a_subfolder_that_cannot_be_read_as_an_image(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "locked/b.jpg", "z.jpg")
+    iterdir = Path.iterdir
+
+    def refuse(self):
+        if self.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert found(tmp_path) == [("a.jpg", "a"), ("locked", "locked"), ("z.jpg", "z")]
+
+
+def test_discover_walks_deeper_than_python_recurses(tmp_path):
+    folders = [str(tmp_path / "in")]
+    for _ in range(1100):
+        folders.append(f"{folders[-1]}/d")
+    try:
+        for folder in folders:
+            os.mkdir(folder)
+        Path(folders[-1], "a.jpg").touch()
+        ((name, stem),) = found(tmp_path / "in")
+        assert name == "a.jpg"
+        assert len(stem) <= 200
+    finally:  # what pytest cleans up with recurses
+        os.unlink(f"{folders[-1]}/a.jpg")
+        for folder in reversed(folders):
+            os.rmdir(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_discover_takes_links_that_lead_nowhere_for_images(tmp_path):
+    (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "long.jpg").symlink_to("x" * 300)
+    (tmp_path / "no image").symlink_to(tmp_path / "nowhere")
+    assert found(tmp_path) == [("gone.jpg", "gone"), ("long.jpg", "long"), ("self.jpg", "self")]
+
+
+def test_discover_names_results_apart_that_one_file_system_takes_for_the_same(tmp_path):
+    touch(tmp_path, "\u00e9.jpg", "e\u0301.png", "a.jpg/b.jpg", "a.jpg_/b.jpg")
+    stems = [image.stem for image in discover([tmp_path])]
+    assert len({folded(stem) for stem in stems}) == len(stems) == 4
+
+
+def test_discover_keeps_names_short_enough_for_what_comes_behind_them(tmp_path):
+    touch(tmp_path, f"{'x' * 251}.jpg", f"{'x' * 250}y.jpg")
+    stems = [image.stem for image in discover([tmp_path])]
+    assert len(set(stems)) == 2
+    assert all(len(stem) <= 200 for stem in stems)

@@ -216,6 +216,12 @@ def test_decode_says_why_bytes_are_no_image(data, reason):
         decode(data)
 
 
+@pytest.mark.parametrize("length", [26, 28, 30, 33])
+def test_decode_refuses_a_bmp_whose_header_ends_behind_its_size(length, photograph):
+    with pytest.raises(ImageError, match="the BMP image is truncated: its header is incomplete"):
+        decode(encode(".bmp", photograph)[:length])
+
+
 def test_decode_says_what_kind_it_cannot_decode():
     floats = cv2.imencode(".tiff", np.full((4, 4, 3), 0.5, np.float32))[1].tobytes()
     with pytest.raises(ImageError, match="the TIFF image is damaged, or of a kind that cannot be decoded"):
@@ -383,3 +389,26 @@ def test_decode_reads_the_real_samples(shared_data: Path):
     paths = sorted((shared_data / "real-samples" / "images").iterdir())
     assert len(paths) == 24
     assert all(decode(path).std() > 5 for path in paths)
+
+
+def test_decode_refuses_a_jpeg_of_thousands_of_scans(photograph):
+    data = encode(".jpg", photograph)
+    scan = data.rindex(b"\xff\xda")
+    header_bytes = 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    empty = data[scan : scan + header_bytes]
+    with pytest.raises(ImageError, match="damaged: it has 5,001 scans, at most 100 are read"):
+        decode(data[:scan] + empty * 5000 + data[scan:])
+
+
+def test_decode_of_a_tiff_ignores_tags_that_claim_much(photograph):
+    # 4000 tags of a million values each, all in the same bytes, would become 100 GB of tuples.
+    tags = struct.pack(">HHII", 700, 1, 1_000_000, 8) * 4000
+    data = b"MM\0\x2a" + struct.pack(">I", 1_000_008) + b"\0" * 1_000_000 + struct.pack(">H", 4000) + tags
+    with pytest.raises(ImageError, match="the TIFF header is damaged: it says 0 x 0 pixels"):
+        decode(data)
+
+
+def test_decode_of_a_tiff_refuses_more_strips_than_an_image_can_have():
+    data = b"MM\0\x2a" + struct.pack(">IHHHII", 8, 1, 273, 4, 2**31, 8) + b"\0" * 64
+    with pytest.raises(ImageError, match="the TIFF image is truncated: its header is incomplete"):
+        decode(data)

@@ -89,3 +89,9 @@ def test_parse_manifest_wants_a_float32_graph_of_each_level(content):
     content["levels"]["full"]["graphs"] = {"float16": "full_float16.onnx"}
     with pytest.raises(ManifestError, match=r"levels.full.graphs: expected a float32 graph, got float16"):
         parse_manifest(json.dumps(content))
+
+
+def test_parse_manifest_refuses_an_input_that_no_machine_holds(content):
+    content["input"]["height"] = 1_000_000
+    with pytest.raises(ManifestError, match=r"input.height: Input should be less than or equal to 8192"):
+        parse_manifest(json.dumps(content))

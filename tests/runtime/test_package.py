@@ -93,3 +93,42 @@ def test_library_neither_prints_nor_exits(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert calls & {"print", "exit", "eval", "exec"} == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "telemetry.py"}),
+    ids=lambda p: p.relative_to(PACKAGE).as_posix(),
+)
+def test_libraries_with_telemetry_are_imported_in_one_place(path):
+    plain = {
+        name.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import)
+        for name in node.names
+    }
+    assert plain & {"onnxruntime", "openvino"} == set()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_no_module_reads_pickle(path):
+    source = path.read_text(encoding="utf-8")
+    assert (
+        imported_packages(source) & {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"} == set()
+    )
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
+            options = {option.arg: option.value for option in node.keywords}
+            allowed = options.get("allow_pickle")
+            assert isinstance(allowed, ast.Constant), f"line {node.lineno}: say allow_pickle=False"
+            assert allowed.value is False
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix()
+)
+def test_no_module_opens_a_connection(path):
+    network = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "requests", "httpx", "aiohttp"}
+    assert imported_packages(path.read_text(encoding="utf-8")) & network == set()

@@ -119,4 +119,5 @@ def test_to_dict_is_json_without_arrays(prediction):
     assert set(content["indicators"]["streaks"]) == {
         "probability", "present", "contribution", "area_pct", "heatmap_scale",
     }  # fmt: skip
-    assert PredictionFailure("a.jpg", "no").to_dict() == {"image": "a.jpg", "status": "error", "error": "no"}
+    failure = PredictionFailure("a.jpg", "no", "ab")
+    assert failure.to_dict() == {"image": "a.jpg", "sha256": "ab", "status": "error", "error": "no"}

@@ -1,3 +1,4 @@
+import hashlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -320,3 +321,23 @@ def test_reduced_decoding_keeps_the_melanoma_probability(bundle, shared_data, wr
             expected = predictor.predict(pixels).melanoma_probability
             assert predictor.predict(path).melanoma_probability == pytest.approx(expected, abs=0.01)
     assert reduced == 2 + len(enlarged)
+
+
+def test_outcomes_carry_the_checksum_of_the_content(predictor, paths, tmp_path):
+    whole = paths[0].read_bytes()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(whole[:500])
+    sources = [paths[0], whole, broken, tmp_path / "missing", decode(whole)]
+    checksums = [outcome.sha256 for outcome in predictor.stream(sources)]
+    expected = hashlib.sha256(whole).hexdigest()
+    assert checksums == [expected, expected, hashlib.sha256(whole[:500]).hexdigest(), None, None]
+
+
+def test_stream_goes_on_where_an_image_does_not_fit_into_the_memory(predictor, paths, monkeypatch):
+    def too_large(data, height, width, frame):
+        raise MemoryError
+
+    monkeypatch.setattr("biounet_edge.predictor.read_photograph", too_large)
+    (failure,) = predictor.stream([paths[0]])
+    assert failure.error == "the image is too large for the memory that is free now"
+    assert failure.sha256 is None

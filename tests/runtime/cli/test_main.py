@@ -172,7 +172,7 @@ def test_predict_writes_masks_upright_at_the_photographs_size(run, tmp_path, pho
         (["a.jpg", "--bundle", "nowhere"], "error: there is no bundle at nowhere"),
         (["a.jpg", "--save", "pdf"], "error: pdf cannot be saved: choose from masks, overlays"),
         (["a.jpg", "--save", "masks", "--level", "cam"], "error: level cam computes no masks"),
-        (["a.jpg", "--output", "a.jpg"], "error: a.jpg/predictions.csv cannot be written"),
+        (["a.jpg", "--output", "a.jpg"], "error: a.jpg cannot be written ("),
     ],
 )
 def test_predict_ends_known_errors_with_one_sentence(run, tmp_path, monkeypatch, arguments, sentence):
@@ -247,6 +247,16 @@ def test_info_describes_the_bundle(run, bundle):
     assert result.exit_code == 0, result.output
     assert f"{bundle.manifest.name} {bundle.manifest.version}" in result.stdout
     assert "checksums fit" in result.stdout
+
+
+def test_info_of_a_bundle_from_anyone_does_not_reach_the_terminal(run, bundle_copy):
+    manifest = bundle_copy / "manifest.json"
+    content = json.loads(manifest.read_text()) | {"name": "\x1b]0;title\x07", "notice": "\x1b[2J"}
+    manifest.write_text(json.dumps(content))
+    result = run("info", bundle_copy)
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.stdout
+    assert "\\x1b[2J" in result.stdout
 
 
 def test_info_prints_json(run, bundle):

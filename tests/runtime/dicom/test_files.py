@@ -101,7 +101,7 @@ def test_missing_extra_names_the_command(bundle, photograph, tmp_path, monkeypat
 
 def test_kinds_that_are_not_dicom_need_no_dicom_source(bundle):
     dicom = DicomFiles(["masks", "overlays"], bundle, [InputImage(Path("a.jpg"), "a")])
-    assert (dicom.kinds, dicom.others, dicom.problems) == ([], 0, [])
+    assert (dicom.kinds, dicom.others, dicom.problems) == ([], 0, {})
 
 
 def test_full_disk_stops_the_run(bundle, predictor, photograph, tmp_path):

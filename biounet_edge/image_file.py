@@ -1,0 +1,50 @@
+"""The bytes of an image file, whatever a folder holds under its name: a pipe, a device, a file being made."""
+
+import os
+import stat
+from pathlib import Path
+
+from biounet_edge.errors import ImageError
+
+MAX_FILE_BYTES = 2 * 1024**3
+"""Largest file that is read, in bytes."""
+
+# O_NONBLOCK, because opening a pipe waits for its other end; Windows has no such pipes, and needs O_BINARY.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def read_file(path: Path) -> bytes:
+    """Reads a regular file whole.
+
+    Args:
+        path: The file; links are followed.
+
+    Returns:
+        Its bytes, as they were at one time.
+
+    Raises:
+        ImageError: If it is missing, no regular file, too large, cannot be read or changes meanwhile; the
+            message is the reason and names no path.
+    """
+    try:
+        if path.is_dir():
+            os.scandir(path).close()  # a folder that cannot be listed says why
+        if not path.is_file():
+            raise ImageError("this is not a regular file" if path.exists() else "there is no such file")
+        with open(os.open(path, _FLAGS), "rb") as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise ImageError("this is not a regular file")
+            if before.st_size > MAX_FILE_BYTES:
+                raise ImageError(
+                    f"the file has {before.st_size:,} bytes, at most {MAX_FILE_BYTES:,} are read"
+                )
+            content = file.read(before.st_size + 1)
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        raise ImageError(f"the file cannot be read: {error.strerror or type(error).__name__}") from error
+    if (len(content), after.st_size, after.st_mtime_ns) != (
+        before.st_size, before.st_size, before.st_mtime_ns,
+    ):  # fmt: skip
+        raise ImageError("the file changed while it was read: wait until it is complete and start again")
+    return content
