@@ -16,8 +16,8 @@ from biounet_edge.manifest import Level
 from biounet_edge.overlay import draw_overlay
 from biounet_edge.prediction import IndicatorFinding, Prediction
 
-Save = Literal["masks", "overlays", "heatmaps", "probabilities"]
-"""Kinds of image files."""
+Save = Literal["masks", "overlays", "heatmaps", "probabilities", "report"]
+"""Kinds of files beside the tables. The report is one for a whole run: `biounet_edge.report` writes it."""
 
 _DEFAULTS: dict[Level, tuple[Save, ...]] = {
     "classify": (),
@@ -25,8 +25,8 @@ _DEFAULTS: dict[Level, tuple[Save, ...]] = {
     "full": ("masks", "overlays"),
 }
 _AVAILABLE: dict[Level, tuple[Save, ...]] = {
-    "classify": (),
-    "cam": ("overlays", "heatmaps"),
+    "classify": ("report",),
+    "cam": ("overlays", "heatmaps", "report"),
     "full": get_args(Save),
 }
 

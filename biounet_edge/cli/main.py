@@ -89,18 +89,22 @@ def predict(
         str | None,
         typer.Option(
             "--save",
-            help="Image files to write, with commas: masks, overlays, heatmaps, probabilities or none "
+            help="Files to write, with commas: masks, overlays, heatmaps, probabilities, report or none "
             "(if left out: masks,overlays at level full, overlays at level cam).",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read photographs: melanoma probability, indicators, heatmaps and masks."""
+    from contextlib import nullcontext
+
     from biounet_edge.cli.output import PredictionTable, progress_bar, share_cores, silence_decoders
     from biounet_edge.discovery import discover
     from biounet_edge.overlay import OVERLAY_PX
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.predictor import Predictor
+    from biounet_edge.report import ReportWriter
+    from biounet_edge.report.entry import PICTURE_PX
     from biounet_edge.result_files import parse_save
     from biounet_edge.results import ResultWriter
 
@@ -117,11 +121,22 @@ def predict(
         outcomes = predictor.stream(
             (image.path for image in images),
             batch_size=batch_size,
-            preview_px=OVERLAY_PX if "overlays" in kinds else 0,
+            preview_px=OVERLAY_PX if "overlays" in kinds else PICTURE_PX if "report" in kinds else 0,
         )
-        with ResultWriter(output, kinds, notice) as writer, progress_bar(len(images)) as advance:
+        report = (
+            ReportWriter(output, predictor.bundle, level, predictor.selection, len(images))
+            if "report" in kinds
+            else nullcontext()
+        )
+        with (
+            ResultWriter(output, kinds, notice) as writer,
+            report as page,
+            progress_bar(len(images)) as advance,
+        ):
             for image, outcome in zip(images, outcomes, strict=True):
                 writer.write(image, outcome)
+                if page is not None:
+                    page.write(image, outcome)
                 if isinstance(outcome, PredictionFailure):
                     say(f"error: {outcome.source}: {outcome.error}", style="red")
                 if as_json:
@@ -130,7 +145,8 @@ def predict(
                 advance()
     if not as_json:
         table.print()
-    written = ", ".join(["predictions.csv", "predictions.jsonl"] + [f"{kind}/" for kind in kinds])
+    folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
+    written = ", ".join(["predictions.csv", "predictions.jsonl", *folders])
     say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
     if table.failures:
         raise typer.Exit(3)
