@@ -1,4 +1,7 @@
-"""A headless Chromium for tests, driven over the DevTools protocol's pipe: no package is needed for that."""
+"""What the report's tests share: predictions with known findings, and a headless Chromium.
+
+The browser is driven over the pipe of its DevTools protocol, which takes no package beside the browser.
+"""
 
 import json
 import os
@@ -6,16 +9,18 @@ import shutil
 import subprocess
 import tempfile
 from base64 import b64decode
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+import pytest
+
+from biounet_edge import Bundle, Prediction
+from biounet_edge.prediction import make_prediction
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-def find_chromium() -> str | None:
-    """Path of an installed Chromium, or None."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Browser:
@@ -145,3 +150,40 @@ class Browser:
     def pdf(self) -> bytes:
         """The printed page."""
         return b64decode(self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)["data"])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if chromium is None:
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    with Browser(chromium) as page:
+        yield page
+
+
+MakePrediction = Callable[..., Prediction]
+
+
+@pytest.fixture
+def predict(bundle: Bundle, photograph: np.ndarray) -> MakePrediction:
+    """Makes predictions: pigment network and streaks present, in the upper left and lower right corner."""
+
+    def make(
+        name: str = "in/a.jpg", contributions: tuple[float, ...] = (0.5, -0.25, 1, 0, 2), level: Any = "full"
+    ) -> Prediction:
+        melanoma = bundle.manifest.melanoma
+        logit = melanoma.bias + sum(contributions)
+        mask = np.full((5, 40, 40), 0.01, np.float32)
+        mask[0, :20, :20] = mask[2, 30:, 30:] = 0.99
+        outputs = {
+            "melanoma_probability": np.float32(1 / (1 + np.exp(-logit / melanoma.temperature))),
+            "melanoma_contribution": np.array(contributions, np.float32),
+            "indicator_probability": np.array([1, 0, 1, 0, 0], np.float32),
+        }
+        if level != "classify":
+            outputs |= {"heatmap": mask[:, ::10, ::10], "heatmap_scale": np.ones(5, np.float32)}
+        if level == "full":
+            outputs["mask_probability"] = mask
+        return make_prediction(bundle.manifest, level, outputs, name, photograph.shape[:2], photograph)
+
+    return make
