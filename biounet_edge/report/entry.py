@@ -65,7 +65,7 @@ def make_entry(prediction: Prediction) -> Entry:
     heatmaps = {name: _heatmap_png(finding, COLOURS[name], canvas) for name, finding in present.items()}
     return Entry(
         row=prediction.to_dict(),
-        photograph=_encode(".jpg", picture[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY),
+        photograph=_encode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]),
         canvas=canvas,
         masks={name: path for name, path in masks.items() if path},
         heatmaps={name: content for name, content in heatmaps.items() if content},
@@ -109,9 +109,11 @@ def _heatmap_png(finding: IndicatorFinding, colour: tuple[int, int, int], canvas
     image = np.empty((height, width, 4), np.uint8)
     image[..., :3] = colour[::-1]
     image[..., 3] = np.maximum((heatmap - COLD) * (255 * HEAT / (1 - COLD)), 0) + 0.5
-    return _encode(".png", image, cv2.IMWRITE_PNG_COMPRESSION, 9)
+    # A quarter of the time of OpenCV's default, which tries every filter on every row.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+    return _encode(".png", image, options)
 
 
-def _encode(suffix: str, image: NDArray[Any], option: int, value: int) -> bytes:
-    _, content = cv2.imencode(suffix, np.ascontiguousarray(image), [option, value])
+def _encode(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
+    _, content = cv2.imencode(suffix, np.ascontiguousarray(image), options)
     return content.tobytes()

@@ -1,19 +1,20 @@
 """Writes the report of a run while the run goes on."""
 
 import os
-import shutil
+import re
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 from urllib.parse import quote
 
 from biounet_edge.bundle import Bundle
 from biounet_edge.discovery import InputImage
 from biounet_edge.manifest import Level
 from biounet_edge.prediction import Prediction, PredictionFailure
-from biounet_edge.report.card import render_card, render_failure
+from biounet_edge.report.card import escaped, render_card, render_failure
+from biounet_edge.report.card_file import CardFile
 from biounet_edge.report.entry import data_url, make_entry
 from biounet_edge.report.page import Counts, Run, render_page
 from biounet_edge.result_files import output_error, temporary_beside, write_atomically
@@ -31,7 +32,9 @@ class ReportWriter:
     that were finished and a remark that it is incomplete. It is there whole or not at all.
     """
 
-    def __init__(self, output: Path, bundle: Bundle, level: Level, device: str, total: int) -> None:
+    def __init__(
+        self, output: Path, bundle: Bundle, level: Level, device: str, total: int, *, resume: bool = False
+    ) -> None:
         """Starts the report.
 
         Args:
@@ -40,6 +43,7 @@ class ReportWriter:
             level: How much it computes.
             device: What it is computed on, in words.
             total: Number of photographs that will come.
+            resume: Whether `keep` may use the cards of an earlier run into this folder.
 
         Raises:
             OutputError: If the folder cannot be written to.
@@ -48,11 +52,8 @@ class ReportWriter:
         self._run = Run(bundle.manifest, bundle.checksum, level, device, total, total > EMBEDDED)
         self._counts = Counts()
         self._failures: list[str] = []
-        self._size_bytes = 0  # of whole cards: on a full disk, half a card may lie behind them
-        self._temporary = temporary_beside(self._path)
         try:
-            output.mkdir(parents=True, exist_ok=True)
-            self._cards: BinaryIO = self._temporary.open("w+b")
+            self._cards = CardFile(output, self._path, resume)
         except OSError as error:
             raise output_error(self._path, error) from error
 
@@ -73,18 +74,60 @@ class ReportWriter:
             return
         entry = make_entry(outcome)
         if self._run.beside:
-            name = f"report/{image.stem}.jpg"
-            write_atomically(self._output / name, entry.photograph)
-            url = quote(os.fsencode(name))
+            url = self._photograph_url(image.stem)
+            write_atomically(self._photograph_path(image.stem), entry.photograph)
         else:
             url = data_url("image/jpeg", entry.photograph)
-        order = self._counts.read + self._counts.failures + 1
-        card = render_card(entry, image.stem, order, url, self._run.manifest).encode() + b"\n"
+        self._add(render_card(entry, image.stem, self._order, url, self._run.manifest), outcome)
+
+    def keep(self, image: InputImage, outcome: Prediction | PredictionFailure) -> bool:
+        """Adds an outcome that an earlier run computed, without its pictures, from that run's card.
+
+        Args:
+            image: The image file.
+            outcome: What came of it then; needs neither preview nor arrays.
+
+        Returns:
+            Whether it was added; False where there is no such card, and it must be computed again.
+
+        Raises:
+            OutputError: If the report cannot be written.
+        """
+        if isinstance(outcome, PredictionFailure):
+            self.write(image, outcome)
+            return True
         try:
-            self._cards.write(card)
+            card = (self._cards.find(escaped(image.stem).encode()) or b"").decode()
         except OSError as error:
             raise output_error(self._path, error) from error
-        self._size_bytes += len(card)
+        # A card that another bundle made has another probability.
+        if f'data-probability="{outcome.melanoma_probability!r}"' not in card:
+            return False
+        photograph = (
+            f'src="{self._photograph_url(image.stem)}"' if self._run.beside else 'src="data:image/jpeg'
+        )
+        if photograph not in card or (self._run.beside and not self._photograph_path(image.stem).is_file()):
+            return False
+        self._add(
+            re.sub(r'data-order="\d+"', f'data-order="{self._order}"', card, count=1).rstrip("\n"), outcome
+        )
+        return True
+
+    @property
+    def _order(self) -> int:
+        return self._counts.read + self._counts.failures + 1
+
+    def _photograph_path(self, stem: str) -> Path:
+        return self._output / "report" / f"{stem}.jpg"
+
+    def _photograph_url(self, stem: str) -> str:
+        return quote(os.fsencode(f"report/{stem}.jpg"))
+
+    def _add(self, card: str, outcome: Prediction) -> None:
+        try:
+            self._cards.add(card.encode() + b"\n")
+        except OSError as error:
+            raise output_error(self._path, error) from error
         self._counts.read += 1
         self._counts.melanoma += outcome.melanoma
 
@@ -110,19 +153,18 @@ class ReportWriter:
         """Puts the page together: what stands before the cards is known only now."""
         before, after = render_page(self._run, self._counts, self._failures, datetime.now().astimezone())
         page = temporary_beside(self._path)
+        finished = False
         try:
             with page.open("wb") as file:
                 file.write(before.encode())
-                self._cards.truncate(self._size_bytes)
-                self._cards.seek(0)
-                shutil.copyfileobj(self._cards, file, 1 << 20)
+                self._cards.copy_to(file)
                 file.write(after.encode())
+            self._cards.close(remove=False)  # some systems replace no file that is open
             os.replace(page, self._path)
+            finished = True
         except OSError as error:
             raise output_error(self._path, error) from error
         finally:
             with suppress(OSError):
-                self._cards.close()
-            for path in (page, self._temporary):
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
+                page.unlink(missing_ok=True)
+            self._cards.close(remove=finished)

@@ -1,5 +1,4 @@
 import re
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,6 +9,7 @@ from biounet_edge import INDICATORS, OutputError, PredictionFailure
 from biounet_edge.discovery import InputImage
 from biounet_edge.image import decode
 from biounet_edge.report import REPORT_NAME, ReportWriter, writer
+from biounet_edge.report.card_file import PART_NAME
 
 HOSTILE = "\"><img src=x onerror=alert(1)>'&amp;</li></ol><script>alert(2)</script>\n\u202e\udcff.jpg"
 
@@ -159,7 +159,7 @@ def test_interrupted_run_leaves_a_report_of_what_was_done(report, read, predict,
 def test_report_appears_only_at_the_end(report, predict, tmp_path):
     with report() as page:
         page.write(image("a"), predict())
-        assert [path.name[:5] for path in (tmp_path / "out").iterdir()] == [".tmp-"]
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [PART_NAME]
     assert [path.name for path in (tmp_path / "out").iterdir()] == [REPORT_NAME]
 
 
@@ -174,23 +174,6 @@ def test_output_that_is_a_file_is_an_error(report, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(OutputError, match=r"report.html cannot be written \("):
         report()
-
-
-def test_half_a_card_is_cut_off(report, read, predict):
-    with report(2) as page:
-        page.write(image("a"), predict())
-        page._cards.write(b'<li class="card"')  # as on a full disk
-    assert len(Tags(read()).named("article")) == 1
-
-
-def test_cards_can_be_taken_out_of_a_page_line_by_line(report, read, predict):
-    stems = ["a", 'two  spaces & "quotes"']
-    with report(2) as page:
-        for stem in stems:
-            page.write(image(stem), predict(f"{stem}.jpg"))
-    lines = [line for line in read().splitlines() if line.startswith('<li class="card"')]
-    assert all(line.endswith("</li>") for line in lines)
-    assert [unescape(re.search(r'data-stem="([^"]*)"', line)[1]) for line in lines] == stems
 
 
 @pytest.mark.parametrize(
