@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,13 +33,13 @@ class CardFile:
         self._report: BinaryIO | None = None
         output.mkdir(parents=True, exist_ok=True)
         # Not to append: a write that failed half-way is written over.
-        mode = "r+b" if resume and self._path.exists() else "w+b"
-        self._file: BinaryIO = self._path.open(mode, buffering=0)
+        old = resume and self._path.exists()
+        self._file: BinaryIO = FileIO(self._path, "r+" if old else "w+")
         if resume:
             with suppress(OSError):
                 self._report = report.open("rb")
-                self._index(self._report)
-        self._end = self._index(self._file)
+                self._index(report, self._report)
+        self._end = self._index(self._path, self._file)
         self._file.truncate(self._end)
 
     def add(self, card: bytes) -> None:
@@ -98,14 +99,14 @@ class CardFile:
             with suppress(OSError):
                 self._path.unlink()
 
-    def _index(self, file: BinaryIO) -> int:
+    def _index(self, path: Path, file: BinaryIO) -> int:
         """Notes where whole cards are, and says where the last one ends."""
         end = offset = 0
-        file.seek(0)
-        for line in file:
-            start = _START.match(line)
-            if start and line.endswith(_END):
-                self._earlier[start[1]] = (file, offset, len(line))
-                end = offset + len(line)
-            offset += len(line)
+        with path.open("rb") as lines:  # buffered, which `file` need not be
+            for line in lines:
+                start = _START.match(line)
+                if start and line.endswith(_END):
+                    self._earlier[start[1]] = (file, offset, len(line))
+                    end = offset + len(line)
+                offset += len(line)
         return end

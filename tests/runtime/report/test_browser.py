@@ -11,6 +11,11 @@ from biounet_edge.discovery import InputImage
 from biounet_edge.report import REPORT_NAME, ReportWriter, writer
 
 NAMES = ["b10.jpg", "b9.jpg", "a.jpg"]
+LOADED = """(async () => {
+  const image = document.querySelector('.photograph');
+  await image.decode();
+  return image.naturalWidth;
+})()"""
 SHOWN = "Array.from(document.querySelectorAll('.card'), (card) => card.dataset.name)"
 
 
@@ -30,6 +35,7 @@ def opened(browser, written):
     browser.complaints.clear()
     browser.colours("light")
     browser.open(written)
+    browser.run(LOADED)
     return browser
 
 
@@ -58,7 +64,7 @@ def test_page_renders_without_a_request_or_a_complaint(opened):
     assert opened.complaints == []
     assert opened.requests[0].startswith("file:")
     assert all(request.startswith("data:image/") for request in opened.requests[1:])
-    assert opened.run("document.querySelector('.photograph').naturalWidth") == 120
+    assert opened.run(LOADED) == 120
     skin = pixels(opened, ".picture")[10:20, -20:-10].mean((0, 1))
     np.testing.assert_allclose(skin, [224, 180, 160], atol=15)
 
@@ -205,5 +211,5 @@ def test_photographs_beside_the_page_are_shown(browser, bundle, predict, tmp_pat
         page.write(InputImage(Path("a.jpg"), stem), predict())
     browser.complaints.clear()
     browser.open(tmp_path / REPORT_NAME)
-    assert browser.run("document.querySelector('.photograph').naturalWidth") == 120
+    assert browser.run(LOADED) == 120
     assert browser.complaints == []
