@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from biounet_edge.bundle import Bundle
 from biounet_edge.discovery import InputImage
+from biounet_edge.errors import OutputError
 from biounet_edge.manifest import Level
 from biounet_edge.prediction import Prediction, PredictionFailure
 from biounet_edge.report.card import escaped, render_card, render_failure
@@ -43,7 +44,7 @@ class ReportWriter:
             level: How much it computes.
             device: What it is computed on, in words.
             total: Number of photographs that will come.
-            resume: Whether `keep` may use the cards of an earlier run into this folder.
+            resume: Whether `has` and `keep` may use the cards of an earlier run into this folder.
 
         Raises:
             OutputError: If the folder cannot be written to.
@@ -80,38 +81,55 @@ class ReportWriter:
             url = data_url("image/jpeg", entry.photograph)
         self._add(render_card(entry, image.stem, self._order, url, self._run.manifest), outcome)
 
-    def keep(self, image: InputImage, outcome: Prediction | PredictionFailure) -> bool:
-        """Adds an outcome that an earlier run computed, without its pictures, from that run's card.
+    def has(self, image: InputImage, outcome: Prediction | PredictionFailure) -> bool:
+        """Says whether `keep` can add an outcome.
+
+        Args:
+            image: The image file.
+            outcome: What an earlier run computed; needs neither preview nor arrays.
+
+        Returns:
+            False where there is no card of it, and it must be computed again.
+
+        Raises:
+            OutputError: If the earlier cards cannot be read.
+        """
+        return isinstance(outcome, PredictionFailure) or self._earlier_card(image.stem, outcome) is not None
+
+    def keep(self, image: InputImage, outcome: Prediction | PredictionFailure) -> None:
+        """Adds an outcome that an earlier run computed, with that run's card.
 
         Args:
             image: The image file.
             outcome: What came of it then; needs neither preview nor arrays.
 
-        Returns:
-            Whether it was added; False where there is no such card, and it must be computed again.
-
         Raises:
-            OutputError: If the report cannot be written.
+            OutputError: If there is no such card, or the report cannot be written.
         """
         if isinstance(outcome, PredictionFailure):
             self.write(image, outcome)
-            return True
+            return
+        card = self._earlier_card(image.stem, outcome)
+        if card is None:
+            raise OutputError(
+                f"the card of {image.stem} in {self._path} was changed or removed during the run: "
+                "start it again"
+            )
+        self._add(re.sub(r'data-order="\d+"', f'data-order="{self._order}"', card, count=1), outcome)
+
+    def _earlier_card(self, stem: str, outcome: Prediction) -> str | None:
         try:
-            card = (self._cards.find(escaped(image.stem).encode()) or b"").decode()
+            card = (self._cards.find(escaped(stem).encode()) or b"").decode().rstrip("\n")
         except OSError as error:
             raise output_error(self._path, error) from error
         # A card that another bundle made has another probability.
         if f'data-probability="{outcome.melanoma_probability!r}"' not in card:
-            return False
-        photograph = (
-            f'src="{self._photograph_url(image.stem)}"' if self._run.beside else 'src="data:image/jpeg'
-        )
-        if photograph not in card or (self._run.beside and not self._photograph_path(image.stem).is_file()):
-            return False
-        self._add(
-            re.sub(r'data-order="\d+"', f'data-order="{self._order}"', card, count=1).rstrip("\n"), outcome
-        )
-        return True
+            return None
+        if self._run.beside:
+            there = f'src="{self._photograph_url(stem)}"' in card and self._photograph_path(stem).is_file()
+        else:
+            there = 'src="data:image/jpeg' in card
+        return card if there else None
 
     @property
     def _order(self) -> int:

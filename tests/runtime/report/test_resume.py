@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from biounet_edge import PredictionFailure
+from biounet_edge import OutputError, PredictionFailure
 from biounet_edge.discovery import InputImage
 from biounet_edge.prediction import Prediction
 from biounet_edge.report import REPORT_NAME, ReportWriter, writer
@@ -55,7 +55,9 @@ def test_finished_report_is_used_again(report, predict, tmp_path):
     first = cards(tmp_path)
     with report(4) as page:
         page.write(image("new"), predict("new.jpg"))
-        assert [page.keep(image(stem), bare(predict(f"{stem}.jpg"))) for stem in stems] == [True, True, True]
+        for stem in stems:
+            assert page.has(image(stem), bare(predict(f"{stem}.jpg")))
+            page.keep(image(stem), bare(predict(f"{stem}.jpg")))
     assert [rest for _, rest in cards(tmp_path)[1:]] == [rest for _, rest in first]
     assert [order for order, _ in cards(tmp_path)] == ["1", "2", "3", "4"]
     assert "4 photographs read" in (tmp_path / REPORT_NAME).read_text(encoding="utf-8")
@@ -68,8 +70,8 @@ def test_cards_of_a_killed_run_are_used_again(report, predict, tmp_path):
     with (tmp_path / PART_NAME).open("ab") as file:
         file.write(b'<li class="card" data-stem="b" data-')  # it was killed while it wrote the next card
     with report(2) as page:
-        assert page.keep(image("a"), bare(predict()))
-        assert not page.keep(image("b"), bare(predict()))
+        page.keep(image("a"), bare(predict()))
+        assert not page.has(image("b"), bare(predict()))
         page.write(image("b"), predict())
     assert [order for order, _ in cards(tmp_path)] == ["1", "2"]
     assert not (tmp_path / PART_NAME).exists()
@@ -77,7 +79,9 @@ def test_cards_of_a_killed_run_are_used_again(report, predict, tmp_path):
 
 def test_failure_is_kept_without_a_card(report, tmp_path):
     with report(1) as page:
-        assert page.keep(image("a"), PredictionFailure("a.jpg", "the file is empty"))
+        failure = PredictionFailure("a.jpg", "the file is empty")
+        assert page.has(image("a"), failure)
+        page.keep(image("a"), failure)
     assert "the file is empty" in (tmp_path / REPORT_NAME).read_text(encoding="utf-8")
 
 
@@ -85,7 +89,7 @@ def test_card_of_another_prediction_is_not_used(report, predict):
     with report(1) as page:
         page.write(image("a"), predict())
     with report(1) as page:
-        assert not page.keep(image("a"), bare(predict(contributions=(0, 0, 0, 0, 0))))
+        assert not page.has(image("a"), bare(predict(contributions=(0, 0, 0, 0, 0))))
         page.write(image("a"), predict())
 
 
@@ -94,7 +98,7 @@ def test_cards_are_forgotten_without_resume(report, predict):
     page.write(image("a"), predict())
     kill(page)
     with report(1, resume=False) as page:
-        assert not page.keep(image("a"), bare(predict()))
+        assert not page.has(image("a"), bare(predict()))
         page.write(image("a"), predict())
 
 
@@ -103,13 +107,13 @@ def test_card_is_used_only_if_its_photograph_is_where_the_others_are(report, pre
         page.write(image("a"), predict())
     monkeypatch.setattr(writer, "EMBEDDED", 0)
     with report(1) as page:
-        assert not page.keep(image("a"), bare(predict()))
+        assert not page.has(image("a"), bare(predict()))
         page.write(image("a"), predict())
     with report(1) as page:
-        assert page.keep(image("a"), bare(predict()))
+        page.keep(image("a"), bare(predict()))
     (tmp_path / "report" / "a.jpg").unlink()
     with report(1) as page:
-        assert not page.keep(image("a"), bare(predict()))
+        assert not page.has(image("a"), bare(predict()))
         page.write(image("a"), predict())
 
 
@@ -124,3 +128,13 @@ def test_half_a_card_is_written_over(report, predict, tmp_path, resume):
         page.write(image("b"), predict())
     assert len(cards(tmp_path)) == 2
     assert "half" not in (tmp_path / REPORT_NAME).read_text(encoding="utf-8")
+
+
+def test_keep_says_where_a_card_has_gone(report, predict):
+    with (
+        report(1) as page,
+        pytest.raises(
+            OutputError, match=r"the card of a in .*report\.html was changed or removed during the run"
+        ),
+    ):
+        page.keep(image("a"), bare(predict()))
