@@ -204,6 +204,26 @@ def test_print_hides_the_controls_and_keeps_the_notice(opened, bundle):
     assert opened.pdf().startswith(b"%PDF")
 
 
+def test_hostile_names_are_shown_as_they_are(browser, bundle, predict, tmp_path):
+    name = '"><img src=x onerror=alert(1)>&amp;<script>alert(2)</script><!--.jpg'.replace("/", "\u2215")
+    reason = "</li></ul></section><script>document.title = 'taken'</script>"
+    with ReportWriter(tmp_path, bundle, "full", "cpu", 2) as page:
+        page.write(InputImage(Path("a.jpg"), name), predict(name))
+        page.write(InputImage(Path("b.jpg"), "b"), PredictionFailure(name, reason))
+    browser.complaints.clear()
+    browser.open(tmp_path / REPORT_NAME)
+    assert browser.run("[document.scripts.length, document.images.length]") == [1, 1]
+    assert (
+        browser.run("document.title")
+        == f"Dermoscopy report, {bundle.manifest.name} {bundle.manifest.version}"
+    )
+    assert browser.run("document.querySelector('.card h2').textContent") == name
+    assert browser.run("document.querySelector('#errors span').textContent") == reason
+    browser.run("document.querySelector('button.picture').click()")
+    assert browser.run("document.querySelector('#enlarged .photograph').alt") == f"Photograph {name}"
+    assert browser.complaints == []
+
+
 def test_photographs_beside_the_page_are_shown(browser, bundle, predict, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "EMBEDDED", 0)
     stem = "sub/a b#?%"
