@@ -10,7 +10,7 @@ import json
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +26,8 @@ from biounet_edge.journal import FinishedEntry, Journal
 from biounet_edge.outcome_record import Outcome
 from biounet_edge.overlay import OVERLAY_PX
 from biounet_edge.predictor import Predictor
+from biounet_edge.report import ReportWriter
+from biounet_edge.report.entry import PICTURE_PX
 from biounet_edge.result_files import Save
 from biounet_edge.results import ResultWriter
 from biounet_edge.version import __version__
@@ -84,27 +86,36 @@ def run_folder(
         InputError: If the run is anonymous and the folder has results with file names.
     """
     notice, key = predictor.bundle.manifest.notice, run_key(predictor, options.save)
-    with (
-        Journal(output, key, resume=options.resume, anonymous=options.anonymous) as journal,
-        ResultWriter(output, options.save, notice, dicom=dicom, journal=journal) as writer,
-    ):
-        tasks, done = _plan(images, journal, options.anonymous), 0
+    with ExitStack() as stack:
+        journal = stack.enter_context(
+            Journal(output, key, resume=options.resume, anonymous=options.anonymous)
+        )
+        writer = stack.enter_context(ResultWriter(output, options.save, notice, dicom=dicom, journal=journal))
+        report = stack.enter_context(_report(predictor, output, options, len(images)))
+        tasks, done = _plan(images, journal, report, options.anonymous), 0
         try:
             for task, outcome in _steps(predictor, tasks, options):
                 done += 1
                 if outcome is None:
                     entry = _entry(journal, task)
                     writer.keep(task.image, entry)
+                    if report:
+                        report.keep(task.image, entry.outcome)
                     yield Finished(entry.outcome, kept=True)
                 else:
                     image, named = _named(task.image, outcome, done, options.anonymous)
                     writer.write(image, named)
+                    if report:
+                        report.write(image, named)
                     yield Finished(named, kept=False)
         except BaseException:
             for task in tasks[done:]:
                 with suppress(OutputError):  # it would follow from the error that is on its way
                     if task.sha256 is not None:
-                        writer.keep(task.image, _entry(journal, task))
+                        entry = _entry(journal, task)
+                        writer.keep(task.image, entry)
+                        if report:
+                            report.keep(task.image, entry.outcome)
             raise
 
 
@@ -140,7 +151,18 @@ class _Task:
     sha256: str | None
 
 
-def _plan(images: Sequence[InputImage], journal: Journal, anonymous: bool) -> list[_Task]:
+def _report(
+    predictor: Predictor, output: Path, options: RunOptions, total: int
+) -> AbstractContextManager[ReportWriter | None]:
+    if "report" not in options.save:
+        return nullcontext()
+    level, device = predictor.level, predictor.selection
+    return ReportWriter(output, predictor.bundle, level, device, total, resume=options.resume)
+
+
+def _plan(
+    images: Sequence[InputImage], journal: Journal, report: ReportWriter | None, anonymous: bool
+) -> list[_Task]:
     """Finds what is finished by the images' content as it is now."""
     if len(journal) == 0:
         return [_Task(image, None) for image in images]
@@ -159,7 +181,8 @@ def _plan(images: Sequence[InputImage], journal: Journal, anonymous: bool) -> li
     for image, sha256 in zip(images, checksums, strict=True):
         if anonymous and sha256 is not None:
             image = replace(image, stem=_hash_name(image, sha256))
-        finished = sha256 is not None and journal.find(image.stem, sha256) is not None
+        entry = None if sha256 is None else journal.find(image.stem, sha256)
+        finished = entry is not None and (report is None or report.has(image, entry.outcome))
         tasks.append(_Task(image, sha256 if finished else None))
     return tasks
 
@@ -188,7 +211,9 @@ def _computed(
                 taken.append(task)
                 yield task.image.source
 
-    preview_px = OVERLAY_PX if {"overlays", "dicom-sc"} & set(options.save) else 0
+    preview_px = PICTURE_PX if "report" in options.save else 0
+    if {"overlays", "dicom-sc"} & set(options.save):
+        preview_px = max(preview_px, OVERLAY_PX)
     for outcome in predictor.stream(sources(), batch_size=options.batch_size, preview_px=preview_px):
         yield taken.popleft(), outcome
 
