@@ -79,6 +79,7 @@ def test_predict_writes_a_report(run, folder, tmp_path, bundle):
     assert "1 could not be read" in report
     assert bundle.manifest.notice in report
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "journal.jsonl",
         "predictions.csv",
         "predictions.jsonl",
         "report.html",

@@ -48,6 +48,31 @@ def test_predict_writes_every_kind_for_dicom_sources(run, tmp_path, photograph):
     assert "Warning" not in result.stderr
 
 
+def test_predict_keeps_the_frames_that_are_finished(run, tmp_path, photograph):
+    write(tmp_path / "in" / "study.dcm", dataset(np.stack([photograph, photograph[::-1]]), frames=2))
+    run(tmp_path / "in", "--save", "dicom-sr")
+    objects = {path.name: path.read_bytes() for path in (tmp_path / "out" / "dicom-sr").iterdir()}
+    result = run(tmp_path / "in", "--save", "dicom-sr")
+    assert result.exit_code == 0, result.output
+    assert "2 were finished by an earlier run and kept" in result.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "dicom-sr").iterdir()} == objects
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [Path(line["image"]).name for line in lines] == ["study.dcm#1", "study.dcm#2"]
+    assert lines[0]["melanoma_probability"] != lines[1]["melanoma_probability"]
+
+
+def test_predict_names_anonymous_frames_apart(run, tmp_path, photograph):
+    write(tmp_path / "in" / "study.dcm", dataset(np.stack([photograph, photograph[::-1]]), frames=2))
+    for _ in range(2):  # the second time from the journal
+        result = run(tmp_path / "in", "--save", "overlays", "--anonymous")
+        assert result.exit_code == 0, result.output
+        names = sorted(path.name for path in (tmp_path / "out" / "overlays").iterdir())
+        assert [name[32:] for name in names] == ["_0001.jpg", "_0002.jpg"]
+        text = (tmp_path / "out" / "predictions.jsonl").read_text()
+        assert [json.loads(line)["image"] + ".jpg" for line in text.splitlines()] == names
+        assert "study" not in text
+
+
 def test_predict_says_how_many_images_get_no_dicom_files(run, tmp_path, photograph, write_image):
     write(tmp_path / "in" / "a", dataset(photograph))
     write_image(tmp_path / "in" / "b.png", photograph)
@@ -87,6 +112,9 @@ def test_predict_keeps_the_numbers_where_the_source_cannot_be_referred_to(
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok", "ok"]
     assert [line["files"] for line in lines] == [["dicom-sr/a.dcm"], []]
+    again = run(tmp_path / "in", "--save", "dicom-sr")
+    assert again.exit_code == 3, "what could not be written is told again"
+    assert message in again.stderr
 
 
 def test_missing_extra_names_the_command(bundle, photograph, tmp_path, monkeypatch):
