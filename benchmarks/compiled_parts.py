@@ -54,7 +54,8 @@ def _compile(network: IndicatorNetwork, level: Level) -> _Compiled:
         return *answers, torch.sigmoid(network.segment(heatmaps, network.localised[0]))
 
     options: dict[str, str | int | bool | Callable[..., object]] = {"freezing": True}
-    return torch.compile(compute, fullgraph=True, dynamic=False, options=options)
+    # By itself all networks would share one limit of eight compilations: five in two formats exceed it.
+    return torch.compile(compute, fullgraph=True, dynamic=False, options=options, isolate_recompiles=True)
 
 
 def explain_as_function(

@@ -6,25 +6,34 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from biounet_edge.dicom.content import Frame, frames_of, is_dicom_photograph
 from biounet_edge.errors import InputError
 from biounet_edge.result_name import folded, result_name
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
 )
-"""Endings that make a file of a folder an image; a file that is named itself is tried whatever its ending."""
+"""Endings that make a file of a folder an image; a file that is named itself is tried whatever its ending.
+A file with another ending is an image where its content is that of a DICOM photograph."""
 
 _Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class InputImage:
-    """One image file to read."""
+    """One image file, or one frame of a DICOM file, to read."""
 
     path: Path
     """The file, as reached from the path that was named."""
     stem: str
     """Where its results go, relative to each kind's folder, with "/", without an ending; unique in a run."""
+    frame: int | None = None
+    """Frame number from 1, where the file holds several."""
+
+    @property
+    def source(self) -> Path | Frame:
+        """What `Predictor` is to read."""
+        return self.path if self.frame is None else Frame(self.path, self.frame)
 
 
 def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputImage]:
@@ -33,13 +42,14 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
     Folders are read recursively and in alphabetical order; hidden files and folders are left out, and so is
     the output folder, whose overlays are images too. A folder that several links lead to is read once. A
     subfolder that cannot be listed is an image that cannot be read: its name is reported, the rest is done.
+    Each frame of a multi-frame DICOM file is an image: `a.dcm` gives the stems `a_0001`, `a_0002` and so on.
 
     Args:
         paths: Files and folders, in the order in which they are to be read.
         output: Folder that the results go to, or None.
 
     Returns:
-        The images, each file once.
+        The images, each file or frame once.
 
     Raises:
         InputError: If a path does not exist or cannot be read, or a folder holds no images.
@@ -52,7 +62,7 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
             if not images:
                 raise InputError(
                     f"the folder {path} holds no images: expected files ending in "
-                    f"{', '.join(sorted(IMAGE_SUFFIXES))}, in it or its subfolders"
+                    f"{', '.join(sorted(IMAGE_SUFFIXES))}, or DICOM photographs, in it or its subfolders"
                 )
             for image in images:
                 found.setdefault(os.path.abspath(image), (image, path))
@@ -60,8 +70,12 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
             found.setdefault(os.path.abspath(path), (path, path.parent))
         else:
             raise InputError(f"there is no file or folder {path}: check the path")
-    files = list(found.values())
-    return [InputImage(path, stem) for (path, _), stem in zip(files, _unique_stems(files), strict=True)]
+    frames = [(frame, root) for path, root in found.values() for frame in _frames(path)]
+    stems = _unique_stems([(_named(frame), root) for frame, root in frames])
+    return [
+        InputImage(frame.path, stem, frame.number) if isinstance(frame, Frame) else InputImage(frame, stem)
+        for (frame, _), stem in zip(frames, stems, strict=True)
+    ]
 
 
 def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
@@ -84,7 +98,7 @@ def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
                     levels.append(_entries(entry))
             except OSError:
                 yield entry
-        elif entry.suffix.lower() in IMAGE_SUFFIXES:
+        elif entry.suffix.lower() in IMAGE_SUFFIXES or is_dicom_photograph(entry):
             yield entry
 
 
@@ -106,6 +120,24 @@ def _identity(folder: Path) -> _Identity:
     return status.st_dev, status.st_ino
 
 
+def _frames(path: Path) -> Iterator[Path | Frame]:
+    """Opens only files that are not images by their ending."""
+    return iter((path,)) if path.suffix.lower() in IMAGE_SUFFIXES else frames_of(path)
+
+
+def _named(frame: Path | Frame) -> Path:
+    """Gives a frame a file name of its own, to make its stem from."""
+    if isinstance(frame, Path):
+        return frame
+    stem, suffix = _split(frame.path)
+    return frame.path.with_name(f"{stem}_{frame.number:04d}{suffix}")
+
+
+def _split(path: Path) -> tuple[str, str]:
+    """Takes the ending off a file name; the last number of a UID is none."""
+    return (path.name, "") if path.suffix[1:].isdigit() else (path.stem, path.suffix)
+
+
 def _unique_stems(files: list[tuple[Path, Path]]) -> list[str]:
     """Names results so that none overwrites another, not even where a file system takes two names for one.
 
@@ -115,7 +147,7 @@ def _unique_stems(files: list[tuple[Path, Path]]) -> list[str]:
     choices = []
     for path, root in files:
         relative = path.relative_to(root)
-        plain, full = relative.with_suffix("").as_posix(), relative.as_posix()
+        plain, full = relative.with_name(_split(relative)[0]).as_posix(), relative.as_posix()
         choices.append(
             tuple(map(result_name, (plain, full, f"{root.resolve().name or 'root'}/{full}"))),
         )

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import cv2
 
+from biounet_edge.dicom.content import Frame
+from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage
-from biounet_edge.errors import ImageError, OutputError
-from biounet_edge.image_file import read_file
+from biounet_edge.errors import ImageError, InputError, OutputError
+from biounet_edge.image_file import checksum
 from biounet_edge.journal import FinishedEntry, Journal
 from biounet_edge.outcome_record import Outcome
 from biounet_edge.overlay import OVERLAY_PX
@@ -57,7 +59,11 @@ class Finished:
 
 
 def run_folder(
-    predictor: Predictor, images: Sequence[InputImage], output: Path, options: RunOptions
+    predictor: Predictor,
+    images: Sequence[InputImage],
+    output: Path,
+    options: RunOptions,
+    dicom: DicomFiles | None = None,
 ) -> Generator[Finished, None, None]:
     """Reads images, writes their results, and skips what an earlier run finished.
 
@@ -68,18 +74,25 @@ def run_folder(
         images: What to read, in the order of the tables.
         output: Output folder; made where it is missing.
         options: How.
+        dicom: Writer of the DICOM kinds; None where there are none.
 
     Yields:
         What came of each image, in order.
 
     Raises:
         OutputError: If a result cannot be written, or another run writes to the folder.
-        InputError: If the run is anonymous and the folder has results with file names.
+        InputError: If the run is anonymous, and the folder has results with file names or DICOM files, which
+            carry the patient's name, are to be written.
     """
+    if options.anonymous and dicom is not None and dicom.kinds:
+        raise InputError(
+            f"{', '.join(dicom.kinds)} carry the name of the patient from their source: leave them out of "
+            "--save, or leave --anonymous out"
+        )
     notice, key = predictor.bundle.manifest.notice, run_key(predictor, options.save)
     with (
         Journal(output, key, resume=options.resume, anonymous=options.anonymous) as journal,
-        ResultWriter(output, options.save, notice, journal) as writer,
+        ResultWriter(output, options.save, notice, dicom, journal) as writer,
     ):
         tasks, done = _plan(images, journal, options.anonymous), 0
         try:
@@ -138,20 +151,20 @@ def _plan(images: Sequence[InputImage], journal: Journal, anonymous: bool) -> li
     if len(journal) == 0:
         return [_Task(image, None) for image in images]
 
-    def checksum(image: InputImage) -> str | None:
+    def content(image: InputImage) -> str | None:
         if not anonymous and image.stem not in journal:
             return None
         try:
-            return hashlib.sha256(read_file(image.path)).hexdigest()
+            return checksum(image.source)
         except ImageError:
             return None
 
     with ThreadPoolExecutor() as pool:
-        checksums = list(pool.map(checksum, images))
+        checksums = list(pool.map(content, images))
     tasks = []
     for image, sha256 in zip(images, checksums, strict=True):
         if anonymous and sha256 is not None:
-            image = InputImage(image.path, sha256[:HASH_CHARACTERS])
+            image = replace(image, stem=sha256[:HASH_CHARACTERS])
         finished = sha256 is not None and journal.find(image.stem, sha256) is not None
         tasks.append(_Task(image, sha256 if finished else None))
     return tasks
@@ -175,14 +188,14 @@ def _computed(
 ) -> Iterator[tuple[_Task, Outcome]]:
     taken: deque[_Task] = deque()
 
-    def paths() -> Iterator[Path]:
+    def sources() -> Iterator[Path | Frame]:
         for batch in batches:
             for task in batch:
                 taken.append(task)
-                yield task.image.path
+                yield task.image.source
 
-    preview_px = OVERLAY_PX if "overlays" in options.save else 0
-    for outcome in predictor.stream(paths(), batch_size=options.batch_size, preview_px=preview_px):
+    preview_px = OVERLAY_PX if {"overlays", "dicom-sc"} & set(options.save) else 0
+    for outcome in predictor.stream(sources(), batch_size=options.batch_size, preview_px=preview_px):
         yield taken.popleft(), outcome
 
 
@@ -194,7 +207,7 @@ def _entry(journal: Journal, task: _Task) -> FinishedEntry:
         raise OutputError(
             f"the results of {task.image.stem} were changed or removed during the run: start it again"
         )
-    name = entry.outcome.source if journal.anonymous else str(task.image.path)
+    name = entry.outcome.source if journal.anonymous else str(task.image.source)
     return replace(entry, outcome=replace(entry.outcome, source=name))
 
 
@@ -203,4 +216,4 @@ def _named(image: InputImage, outcome: Outcome, place: int, anonymous: bool) -> 
     if not anonymous:
         return image, outcome
     name = outcome.sha256[:HASH_CHARACTERS] if outcome.sha256 else f"unreadable-{place}"
-    return InputImage(image.path, name), replace(outcome, source=name)
+    return replace(image, stem=name), replace(outcome, source=name)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from biounet_edge.dicom.content import Frame
+from biounet_edge.dicom.reading import read_dicom
 from biounet_edge.errors import ImageError
 from biounet_edge.image_file import read_file
 from biounet_edge.image_header import ImageHeader, check_complete, read_header
@@ -40,11 +42,11 @@ class Photograph:
     """(H0, W0): height and width of the upright photograph in the file, in pixels."""
 
 
-def read_input(source: str | Path | bytes, height: int, width: int) -> NDArray[np.uint8]:
+def read_input(source: str | Path | bytes | Frame, height: int, width: int) -> NDArray[np.uint8]:
     """Reads an image file as the network sees it.
 
     Args:
-        source: Path of the file, or its bytes.
+        source: Path of the file, its bytes, or one frame of a DICOM file.
         height: Input height in pixels.
         width: Input width in pixels.
 
@@ -57,11 +59,11 @@ def read_input(source: str | Path | bytes, height: int, width: int) -> NDArray[n
     return resize_to_input(read_photograph(source, height, width).pixels, height, width)
 
 
-def read_photograph(source: str | Path | bytes, height: int, width: int) -> Photograph:
+def read_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Photograph:
     """Reads an image file with as many pixels as the network and an overlay need.
 
     Args:
-        source: Path of the file, or its bytes.
+        source: Path of the file, its bytes, or one frame of a DICOM file.
         height: Input height in pixels.
         width: Input width in pixels.
 
@@ -71,12 +73,16 @@ def read_photograph(source: str | Path | bytes, height: int, width: int) -> Phot
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    data, header = _open(source)
+    frame = read_dicom(source, MAX_PIXELS)
+    if isinstance(frame, np.ndarray):
+        return Photograph(frame, (frame.shape[0], frame.shape[1]))
+    data, header = _open(source if frame is None else frame)
+    upright = 0 if frame is None else cv2.IMREAD_IGNORE_ORIENTATION
     factor = reduction(header, height, width)
     if factor == 1:
-        image = _decode(data, header, cv2.IMREAD_COLOR_RGB)  # (H0, W0, 3)
+        image = _decode(data, header, cv2.IMREAD_COLOR_RGB | upright)  # (H0, W0, 3)
         return Photograph(image, (image.shape[0], image.shape[1]))
-    image = _decode(data, header, _REDUCED[factor])  # (ceil(H0 / factor), ceil(W0 / factor), 3)
+    image = _decode(data, header, _REDUCED[factor] | upright)  # (ceil(H0 / factor), ceil(W0 / factor), 3)
     turned = (image.shape[0] > image.shape[1]) != (header.height > header.width)  # by the EXIF orientation
     return Photograph(image, (header.width, header.height) if turned else (header.height, header.width))
 
@@ -106,14 +112,14 @@ def reduction(header: ImageHeader, height: int, width: int) -> int:
     return 1
 
 
-def decode(source: str | Path | bytes) -> NDArray[np.uint8]:
-    """Reads a JPEG, PNG, BMP, TIFF or WebP image as upright 8-bit RGB, every pixel of it.
+def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
+    """Reads a JPEG, PNG, BMP, TIFF, WebP or DICOM image as upright 8-bit RGB, every pixel of it.
 
     The EXIF orientation is applied; grey and palette images become RGB, an alpha channel is dropped, 16-bit
     values are scaled to 8 bits. A truncated file is refused: decoders return it with a grey lower half.
 
     Args:
-        source: Path of the file, or its bytes.
+        source: Path of the file, its bytes, or one frame of a DICOM file.
 
     Returns:
         RGB pixels, shape (H0, W0, 3), uint8.
@@ -121,7 +127,11 @@ def decode(source: str | Path | bytes) -> NDArray[np.uint8]:
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    return _decode(*_open(source), cv2.IMREAD_COLOR_RGB)
+    frame = read_dicom(source, MAX_PIXELS)
+    if isinstance(frame, np.ndarray):
+        return frame
+    upright = 0 if frame is None else cv2.IMREAD_IGNORE_ORIENTATION
+    return _decode(*_open(source if frame is None else frame), cv2.IMREAD_COLOR_RGB | upright)
 
 
 def resize_to_input(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -160,9 +170,9 @@ def reduce_to(image: NDArray[np.uint8], longer_side_px: int) -> NDArray[np.uint8
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _open(source: str | Path | bytes) -> tuple[bytes, ImageHeader]:
+def _open(source: str | Path | bytes | Frame) -> tuple[bytes, ImageHeader]:
     """Reads a file and refuses what is not worth decoding."""
-    data = source if isinstance(source, bytes) else read_file(Path(source))
+    data = source if isinstance(source, bytes) else read_file(Path(str(source)))
     header = read_header(data)
     if header.height * header.width > MAX_PIXELS:
         raise ImageError(

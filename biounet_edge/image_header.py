@@ -56,7 +56,7 @@ def read_header(data: bytes) -> ImageHeader:
                 raise ImageError(f"the {form} header is damaged: it says {width} x {height} pixels")
             return ImageHeader(form, height, width)
     raise ImageError(
-        "the file is not an image in a known format: expected JPEG, PNG, BMP, TIFF or WebP, "
+        "the file is not an image in a known format: expected JPEG, PNG, BMP, TIFF, WebP or DICOM, "
         f"but it begins with {data[:8]!r}"
     )
 

@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from biounet_edge.backends import Backend
 from biounet_edge.backends.selection import open_backend
 from biounet_edge.bundle import Bundle
+from biounet_edge.dicom.content import Frame
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
 from biounet_edge.image import Photograph, read_photograph, reduce_to, resize_to_input
-from biounet_edge.image_file import read_file
+from biounet_edge.image_file import frame_checksum, read_file
 from biounet_edge.manifest import Level, Precision
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 
-Source = str | Path | bytes | NDArray[np.uint8]
-"""A photograph: a path, the bytes of an image file, or RGB pixels of shape (H0, W0, 3), uint8."""
+Source = str | Path | bytes | Frame | NDArray[np.uint8]
+"""A photograph: a path, the bytes of an image file, one frame of a DICOM file, or RGB pixels of shape
+(H0, W0, 3), uint8."""
 
 
 class Predictor:
@@ -74,7 +76,8 @@ class Predictor:
         """Reads one photograph.
 
         Args:
-            source: Path, bytes of an image file, or RGB pixels, shape (H0, W0, 3), uint8.
+            source: Path, bytes of an image file, one frame of a DICOM file, or RGB pixels, shape (H0, W0, 3),
+                uint8.
 
         Returns:
             Probabilities, and heatmaps and masks as the level has them.
@@ -148,6 +151,9 @@ class Predictor:
         try:
             if isinstance(source, np.ndarray):
                 photograph = Photograph(_check_pixels(source), (source.shape[0], source.shape[1]))
+            elif isinstance(source, Frame):  # of a file that may be too large to be held for each of them
+                sha256 = frame_checksum(source)
+                photograph = read_photograph(source, spec.height, spec.width)
             else:
                 data = source if isinstance(source, bytes) else read_file(Path(source))
                 sha256 = hashlib.sha256(data).hexdigest()

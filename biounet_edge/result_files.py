@@ -17,8 +17,13 @@ from biounet_edge.manifest import Level
 from biounet_edge.overlay import draw_overlay
 from biounet_edge.prediction import IndicatorFinding, Prediction
 
-Save = Literal["masks", "overlays", "heatmaps", "probabilities"]
-"""Kinds of image files."""
+Save = Literal[
+    "masks", "overlays", "heatmaps", "probabilities", "dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm"
+]
+"""Kinds of files beside the tables."""
+
+DICOM_KINDS: tuple[Save, ...] = ("dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm")
+"""Kinds that are written for DICOM sources only."""
 
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")  # see temporary_beside
 
@@ -28,8 +33,8 @@ _DEFAULTS: dict[Level, tuple[Save, ...]] = {
     "full": ("masks", "overlays"),
 }
 _AVAILABLE: dict[Level, tuple[Save, ...]] = {
-    "classify": (),
-    "cam": ("overlays", "heatmaps"),
+    "classify": ("dicom-sr",),
+    "cam": ("overlays", "heatmaps", "dicom-sr", "dicom-sc", "dicom-pm"),
     "full": get_args(Save),
 }
 
@@ -81,10 +86,24 @@ def write_image_files(
     """
     names = []
     for name, content in _encode_all(stem, prediction, save, notice):
-        _make_folder(output, (output / name).parent)
-        write_atomically(output / name, content)
+        write_result(output, name, content)
         names.append(PurePosixPath(name).as_posix())
     return names
+
+
+def write_result(output: Path, name: str, content: bytes) -> None:
+    """Writes a file of a run, below its output folder and nowhere else.
+
+    Args:
+        output: Output folder, which has to be there.
+        name: Path relative to it.
+        content: The file's bytes.
+
+    Raises:
+        OutputError: If it cannot be written, or a link leads out of the output folder.
+    """
+    _make_folder_of(output / name, output)
+    write_atomically(output / name, content)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -113,15 +132,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise output_error(path, error) from error
 
 
-def _make_folder(output: Path, folder: Path) -> None:
-    """Makes a folder below the output folder, and neither that one anew nor any beside it."""
+def _make_folder_of(path: Path, output: Path) -> None:
+    """Makes a file's folder below the output folder, and neither that one anew nor any beside it."""
+    folder = path.parent
     try:
         if not folder.is_dir():
             os.stat(output)  # it may have been removed meanwhile
             folder.mkdir(parents=True, exist_ok=True)
         inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(output))
     except OSError as error:
-        raise output_error(folder, error) from error
+        raise output_error(path, error) from error
     if not inside:
         raise OutputError(
             f"{folder} leads out of the output folder {output}: remove that link, or choose another folder "

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage
 from biounet_edge.errors import OutputError
 from biounet_edge.indicators import INDICATORS
@@ -44,6 +45,7 @@ class ResultWriter:
         output: Path,
         save: tuple[Save, ...] = (),
         notice: str | None = None,
+        dicom: DicomFiles | None = None,
         journal: Journal | None = None,
     ) -> None:
         """Makes the output folder and starts the tables.
@@ -52,12 +54,14 @@ class ResultWriter:
             output: Output folder; made where it is missing.
             save: Kinds of image files to write.
             notice: The bundle's notice, for overlays.
+            dicom: Writer of the DICOM kinds; None where there are none.
             journal: Open journal of the output folder, which is told what is finished; or None.
 
         Raises:
             OutputError: If the folder cannot be written to.
         """
-        self._output, self._save, self._notice, self._journal = output, save, notice, journal
+        self._output, self._save, self._notice = output, save, notice
+        self._dicom, self._journal = dicom, journal
         self._pending: deque[_Pending] = deque()
         self._table = _Table(output)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write")
@@ -72,7 +76,7 @@ class ResultWriter:
         Raises:
             OutputError: If this or an earlier result cannot be written.
         """
-        files = self._pool.submit(self._write_files, image.stem, outcome)
+        files = self._pool.submit(self._write_files, image, outcome)
         self._queue(_Pending(image.stem, outcome, files, in_journal=False))
 
     def keep(self, image: InputImage, entry: FinishedEntry) -> None:
@@ -122,10 +126,11 @@ class ResultWriter:
         with suppress(OutputError):
             self._table.close()
 
-    def _write_files(self, stem: str, outcome: Outcome) -> list[str]:
+    def _write_files(self, image: InputImage, outcome: Outcome) -> list[str]:
         if isinstance(outcome, PredictionFailure):
             return []
-        return write_image_files(self._output, stem, outcome, self._save, self._notice)
+        files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
+        return files + self._dicom.write(self._output, image, outcome) if self._dicom else files
 
     def _queue(self, item: "_Pending") -> None:
         self._pending.append(item)
@@ -136,7 +141,8 @@ class ResultWriter:
         item = self._pending.popleft()
         files = item.files.result()
         # What cannot be told from its content, such as a file that was locked, is tried again.
-        if self._journal is not None and not item.in_journal and item.outcome.sha256:
+        whole = item.outcome.sha256 and not (self._dicom and item.stem in self._dicom.failed)
+        if self._journal is not None and not item.in_journal and whole:
             self._journal.add(item.stem, item.outcome, files)
         self._table.add(item.outcome, files)
 

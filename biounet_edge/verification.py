@@ -17,6 +17,7 @@ from biounet_edge.agreement import GATES, Agreement, AgreementMeter, Gates
 from biounet_edge.backends import Backend
 from biounet_edge.backends.selection import open_backend
 from biounet_edge.bundle import Bundle
+from biounet_edge.dicom.content import Frame
 from biounet_edge.errors import VerificationError
 from biounet_edge.golden import OutputCheck, compare
 from biounet_edge.image import read_input
@@ -109,7 +110,7 @@ def verify(
     bundle: Bundle,
     device: str = "auto",
     precision: Precision | Literal["auto"] = "auto",
-    photographs: Sequence[Path] = (),
+    photographs: Sequence[Path | Frame] = (),
 ) -> VerificationReport:
     """Runs every level of a bundle on its golden images, and on photographs where there are any.
 
@@ -117,7 +118,8 @@ def verify(
         bundle: The opened bundle.
         device: Where, as in `open_backend`.
         precision: Number format, as in `open_backend`.
-        photographs: Image files on which the highest level is compared with the float32 graph on the CPU.
+        photographs: Image files, or frames of DICOM files, on which the highest level is compared with the
+            float32 graph on the CPU.
 
     Returns:
         The comparison, passed or not.
@@ -170,7 +172,7 @@ def _against_golden(bundle: Bundle, backend: Backend, level: Level) -> LevelRepo
 
 
 def _against_float32(
-    bundle: Bundle, backend: Backend, level: Level, photographs: Sequence[Path]
+    bundle: Bundle, backend: Backend, level: Level, photographs: Sequence[Path | Frame]
 ) -> LevelReport:
     """Compares with ONNX Runtime's float32, whose agreement with PyTorch the golden images show."""
     reference = open_backend(bundle, level, "cpu", "float32").backend
@@ -183,7 +185,7 @@ def _against_float32(
     return LevelReport(level, "photographs", (), agreement, tuple(problems))
 
 
-def _batches(bundle: Bundle, photographs: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
+def _batches(bundle: Bundle, photographs: Iterable[Path | Frame]) -> Iterator[NDArray[np.uint8]]:
     """Yields images at the input size, shape (N, H, W, 3)."""
     spec, paths = bundle.manifest.input, iter(photographs)
     while batch := list(islice(paths, _BATCH)):

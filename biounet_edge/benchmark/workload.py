@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from biounet_edge.benchmark.report import StageReport, summarise
 from biounet_edge.bundle import Bundle
+from biounet_edge.dicom.content import Frame
 from biounet_edge.discovery import InputImage, discover
 from biounet_edge.errors import ImageError
 from biounet_edge.image import read_photograph, reduce_to, resize_to_input
@@ -147,11 +148,11 @@ class Workload:
     def _decode(self, image: InputImage) -> "_Decoded":
         spec = self.predictor.bundle.manifest.input
         try:
-            photograph = read_photograph(image.path, spec.height, spec.width)
+            photograph = read_photograph(image.source, spec.height, spec.width)
         except ImageError as error:
-            raise _unreadable(image.path, str(error)) from error
+            raise _unreadable(image.source, str(error)) from error
         return _Decoded(
-            source=str(image.path),
+            source=str(image.source),
             size=photograph.size,
             pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
             preview=reduce_to(photograph.pixels, self._preview_px) if self._preview_px else None,
@@ -162,15 +163,15 @@ class Workload:
         return OVERLAY_PX if "overlays" in self.kinds else 0
 
     def _stream(self) -> Iterator[Prediction | PredictionFailure]:
-        paths = (image.path for image in self.images)
-        return self.predictor.stream(paths, batch_size=self.batch_size, preview_px=self._preview_px)
+        sources = (image.source for image in self.images)
+        return self.predictor.stream(sources, batch_size=self.batch_size, preview_px=self._preview_px)
 
     def _write(self, outcomes: Iterable[Prediction | PredictionFailure]) -> None:
         notice = self.predictor.bundle.manifest.notice
         with ResultWriter(self.output / "results", self.kinds, notice) as writer:
             for image, outcome in zip(self.images, outcomes, strict=True):
                 if isinstance(outcome, PredictionFailure):
-                    raise _unreadable(image.path, outcome.error)
+                    raise _unreadable(image.source, outcome.error)
                 writer.write(image, outcome)
 
     def _clear(self) -> None:
@@ -187,8 +188,8 @@ class _Decoded:
     preview: NDArray[np.uint8] | None
 
 
-def _unreadable(path: Path, reason: str) -> ImageError:
-    return ImageError(f"{path}: {reason}; a benchmark needs photographs that can be read, remove this one")
+def _unreadable(source: Path | Frame, reason: str) -> ImageError:
+    return ImageError(f"{source}: {reason}; a benchmark needs photographs that can be read, remove this one")
 
 
 @contextmanager

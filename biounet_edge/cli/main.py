@@ -89,8 +89,9 @@ def predict(
         str | None,
         typer.Option(
             "--save",
-            help="Image files to write, with commas: masks, overlays, heatmaps, probabilities or none "
-            "(if left out: masks,overlays at level full, overlays at level cam).",
+            help="Files to write, with commas: masks, overlays, heatmaps, probabilities or none "
+            "(if left out: masks,overlays at level full, overlays at level cam); "
+            "for DICOM sources also dicom-seg, dicom-sr, dicom-sc, dicom-pm.",
         ),
     ] = None,
     resume: Annotated[
@@ -107,6 +108,7 @@ def predict(
     from contextlib import closing
 
     from biounet_edge.cli.output import PredictionTable, progress_bar, share_cores, silence_decoders
+    from biounet_edge.dicom.files import DicomFiles
     from biounet_edge.discovery import discover
     from biounet_edge.folder_run import RunOptions, run_folder
     from biounet_edge.prediction import PredictionFailure
@@ -124,7 +126,11 @@ def predict(
         say(f"computing on {predictor.selection}", style="dim")
         if predictor.bundle.manifest.notice:
             say(predictor.bundle.manifest.notice, style="yellow")
-        finished = run_folder(predictor, images, output, options)
+        dicom = DicomFiles(kinds, predictor.bundle, images)
+        if dicom.others:
+            kinds_left_out = ", ".join(dicom.kinds)
+            say(f"{dicom.others} of {len(images)} images are no DICOM files and get no {kinds_left_out}")
+        finished = run_folder(predictor, images, output, options, dicom)
         with closing(finished), progress_bar(len(images)) as advance:
             for item in finished:
                 kept += item.kept
@@ -140,7 +146,9 @@ def predict(
     if kept:
         say(f"{kept} were finished by an earlier run and kept; --no-resume computes them again")
     say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
-    if table.failures:
+    for problem in dicom.problems:
+        say(f"error: {problem}", style="red")
+    if table.failures or dicom.problems:
         raise typer.Exit(3)
 
 
@@ -180,7 +188,7 @@ def verify(
     from biounet_edge.verification import verify as verify_bundle
 
     silence_decoders()
-    photographs = [image.path for image in discover(images)] if images else []
+    photographs = [image.source for image in discover(images)] if images else []
     report = verify_bundle(Bundle.open(bundle), device, precision, photographs)
     write_atomically(certificate, report.to_json().encode())
     if as_json:

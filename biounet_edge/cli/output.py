@@ -1,5 +1,7 @@
 """How the command shows its results: tables for people."""
 
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,8 +30,12 @@ _Cell = tuple[tuple[str, ...], str]  # parts of the text, style
 
 
 def silence_decoders() -> None:
-    """Keeps OpenCV from writing to stderr: what it reports is in the reason of the failed image."""
+    """Keeps decoders from writing to stderr: what they report is in the reason of the failed image."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    warnings.filterwarnings("ignore", module=r"pydicom|highdicom|pylibjpeg|biounet_edge\.dicom")
+    for name in ("pydicom", "highdicom", "openjpeg", "libjpeg"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
 
 
 def share_cores() -> None:

@@ -205,7 +205,7 @@ def test_decode_names_a_wrong_png_checksum(photograph):
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"not an image at all", "expected JPEG, PNG, BMP, TIFF or WebP, .* b'not an i'"),
+        (b"not an image at all", "expected JPEG, PNG, BMP, TIFF, WebP or DICOM, .* b'not an i'"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the JPEG image is truncated"),
         (png(0, 5, 8, 2), "the PNG header is damaged: it says 0 x 5 pixels"),
         (b"RIFF\x10\0\0\0WEBPABCDxxxxxxxxx", "the WebP header is damaged: its first chunk is b'ABCD'"),

@@ -1,0 +1,165 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+pytest.importorskip("highdicom", reason="the dicom extra is not installed")
+
+from pydicom import dcmread
+from typer.testing import CliRunner
+
+from biounet_edge import InputError, OutputError
+from biounet_edge.cli.main import app
+from biounet_edge.dicom.files import DicomFiles
+from biounet_edge.discovery import InputImage, discover
+from biounet_edge.result_files import DICOM_KINDS, parse_save
+
+from .files import dataset, write
+
+
+@pytest.fixture
+def run(bundle, tmp_path):
+    def invoke(*arguments: object):
+        texts = ["predict", *map(str, arguments), "--output", str(tmp_path / "out")]
+        texts += ["--bundle", str(bundle.folder), "--device", "cpu"]
+        return CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, texts)
+
+    return invoke
+
+
+def test_predict_writes_every_kind_for_dicom_sources(run, tmp_path, photograph):
+    write(tmp_path / "in" / "IM1", dataset(photograph))
+    write(tmp_path / "in" / "study.dcm", dataset(np.stack([photograph] * 2), frames=2))
+    result = run(tmp_path / "in", "--save", ",".join(DICOM_KINDS))
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "out"
+    for kind in DICOM_KINDS:
+        names = sorted(path.name for path in (out / kind).iterdir())
+        assert names == ["IM1.dcm", "study_0001.dcm", "study_0002.dcm"]
+        assert (
+            dcmread(out / kind / "IM1.dcm").StudyInstanceUID == dcmread(tmp_path / "in/IM1").StudyInstanceUID
+        )
+    line = json.loads((out / "predictions.jsonl").read_text().splitlines()[0])
+    assert line["files"] == [f"{kind}/IM1.dcm" for kind in DICOM_KINDS]
+    assert "dicom-seg/, dicom-sr/, dicom-sc/, dicom-pm/" in result.stderr
+    assert "Warning" not in result.stderr
+
+
+def test_predict_says_how_many_images_get_no_dicom_files(run, tmp_path, photograph, write_image):
+    write(tmp_path / "in" / "a", dataset(photograph))
+    write_image(tmp_path / "in" / "b.png", photograph)
+    result = run(tmp_path / "in", "--save", "masks,dicom-sr")
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 images are no DICOM files and get no dicom-sr" in result.stderr
+    assert [path.name for path in (tmp_path / "out" / "dicom-sr").iterdir()] == ["a.dcm"]
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 10
+
+
+def test_predict_refuses_dicom_kinds_without_a_dicom_source(run, tmp_path, photograph, write_image):
+    write_image(tmp_path / "in" / "b.png", photograph)
+    result = run(tmp_path / "in", "--save", "dicom-seg,dicom-sr")
+    assert result.exit_code == 1
+    assert (
+        "dicom-seg, dicom-sr are filed under the study of a DICOM source, and none of the 1" in result.stderr
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"StudyInstanceUID": ""}, "has no StudyInstanceUID, so nothing can be filed under its study"),
+        ({"StudyDate": "yesterday"}, "its results cannot be written as DICOM"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # pydicom warns about what is wrong here
+def test_predict_keeps_the_numbers_where_the_source_cannot_be_referred_to(
+    run, tmp_path, photograph, change, message
+):
+    write(tmp_path / "in" / "a", dataset(photograph))
+    write(tmp_path / "in" / "b", dataset(photograph, **change))
+    result = run(tmp_path / "in", "--save", "dicom-sr")
+    assert result.exit_code == 3, result.output
+    assert message in result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [line["status"] for line in lines] == ["ok", "ok"]
+    assert [line["files"] for line in lines] == [["dicom-sr/a.dcm"], []]
+
+
+def test_missing_extra_names_the_command(bundle, photograph, tmp_path, monkeypatch):
+    write(tmp_path / "a", dataset(photograph))
+    monkeypatch.setitem(sys.modules, "biounet_edge.dicom.authorship", None)
+    with pytest.raises(
+        InputError,
+        match=r'dicom-sr cannot be written, .* is not installed: pip install "biounet-edge\[dicom\]"',
+    ):
+        DicomFiles(["dicom-sr"], bundle, discover([tmp_path]))
+
+
+def test_kinds_that_are_not_dicom_need_no_dicom_source(bundle):
+    dicom = DicomFiles(["masks", "overlays"], bundle, [InputImage(Path("a.jpg"), "a")])
+    assert (dicom.kinds, dicom.others, dicom.problems) == ([], 0, [])
+
+
+def test_full_disk_stops_the_run(bundle, predictor, photograph, tmp_path):
+    write(tmp_path / "in" / "a", dataset(photograph))
+    (image,) = discover([tmp_path / "in"])
+    (tmp_path / "dicom-sr").write_text("in the way")
+    dicom = DicomFiles(["dicom-sr"], bundle, [image])
+    with pytest.raises(OutputError, match=r"a.dcm cannot be written"):
+        dicom.write(tmp_path, image, predictor.predict(image.source))
+
+
+@pytest.mark.parametrize(
+    ("level", "kinds"),
+    [
+        ("classify", ("dicom-sr",)),
+        ("cam", ("dicom-sr", "dicom-sc", "dicom-pm")),
+        ("full", DICOM_KINDS),
+    ],
+)
+def test_levels_have_the_dicom_kinds_that_they_compute(level, kinds):
+    assert parse_save(",".join(kinds), level) == kinds
+    for kind in set(DICOM_KINDS) - set(kinds):
+        with pytest.raises(InputError, match=f"level {level} computes no {kind}"):
+            parse_save(kind, level)
+
+
+def test_continued_run_keeps_frames_and_their_dicom_files(run, tmp_path, photograph):
+    frames = np.stack([photograph, photograph[::-1], photograph[:, ::-1]])
+    path = write(tmp_path / "in" / "study.dcm", dataset(frames, frames=3))
+    assert run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify").exit_code == 0
+    written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm")}
+    result = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
+    assert "3 were finished by an earlier run and kept" in result.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm")} == written
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == [f"{path}#{number}" for number in (1, 2, 3)]
+    assert len({line["sha256"] for line in lines}) == 3
+
+
+def test_image_whose_dicom_files_could_not_be_written_is_tried_again(run, tmp_path, photograph, monkeypatch):
+    write(tmp_path / "in" / "a", dataset(photograph))
+
+    def broken(*_):
+        raise ValueError("bad attribute")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("biounet_edge.dicom.files._encode", broken)
+        first = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
+    second = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
+    assert (first.exit_code, second.exit_code) == (3, 0), second.output
+    assert (tmp_path / "out" / "dicom-sr" / "a.dcm").is_file()
+
+
+def test_anonymous_run_reads_dicom_and_writes_none(run, tmp_path, photograph):
+    write(tmp_path / "in" / "Mustermann", dataset(photograph))
+    refused = run(tmp_path / "in", "--anonymous", "--save", "dicom-sr")
+    assert refused.exit_code == 1
+    assert "error: dicom-sr carry the name of the patient from their source: leave them out" in refused.stderr
+    result = run(tmp_path / "in", "--anonymous", "--save", "none")
+    assert result.exit_code == 0, result.output
+    assert "Mustermann" not in result.output + (tmp_path / "out" / "predictions.jsonl").read_text()

@@ -1,0 +1,344 @@
+import builtins
+import io
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+
+import pydicom
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    HTJ2K,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
+
+from biounet_edge import ImageError
+from biounet_edge.dicom import Frame, frames_of
+from biounet_edge.dicom.reading import read_frame
+from biounet_edge.image import decode, read_photograph
+
+from .files import (
+    DERMOSCOPIC,
+    MULTI_FRAME_COLOUR,
+    SECONDARY_CAPTURE,
+    SINGLE_BIT,
+    as_jpeg,
+    content,
+    dataset,
+    encoded,
+    jpeg,
+    write,
+)
+
+LOSSLESS = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless]
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword)
+def test_decode_reads_every_lossless_encoding_to_the_pixel(syntax, photograph):
+    np.testing.assert_array_equal(decode(content(encoded(dataset(photograph), syntax))), photograph)
+
+
+def test_decode_reads_big_endian_words():
+    words = np.arange(6 * 8, dtype=np.uint16).reshape(6, 8) * 1000
+    made = dataset(words, "MONOCHROME2")
+    made.PixelData = words.astype(">u2").tobytes()
+    made.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    buffer = io.BytesIO()
+    made.save_as(buffer, enforce_file_format=True, implicit_vr=False, little_endian=False)
+    np.testing.assert_array_equal(decode(buffer.getvalue())[..., 0], words >> 8)
+
+
+@pytest.mark.parametrize("colour_model", ["YBR_FULL_422", "YBR_FULL"])
+def test_decode_reads_a_jpeg_as_outside_dicom(colour_model, photograph):
+    stream = jpeg(photograph)
+    made = as_jpeg(dataset(photograph), [stream], colour_model)
+    np.testing.assert_array_equal(decode(content(made)), decode(stream))
+
+
+def test_large_jpeg_is_reduced_as_outside_dicom(photograph):
+    large = cv2.resize(photograph, (2400, 1800), interpolation=cv2.INTER_CUBIC)
+    stream = jpeg(large)
+    inside = read_photograph(content(as_jpeg(dataset(large), [stream])), 128, 128)
+    outside = read_photograph(stream, 128, 128)
+    assert inside.size == outside.size == (1800, 2400)
+    assert inside.pixels.shape == (900, 1200, 3)
+    np.testing.assert_array_equal(inside.pixels, outside.pixels)
+
+
+def test_exif_orientation_inside_dicom_is_not_applied(photograph):
+    stream = jpeg(photograph)
+    orientation = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    turned = stream[:2] + b"\xff\xe1" + struct.pack(">H", len(orientation) + 2) + orientation + stream[2:]
+    assert decode(turned).shape == (120, 90, 3)
+    made = content(as_jpeg(dataset(photograph), [turned]))
+    np.testing.assert_array_equal(decode(made), decode(stream))
+    np.testing.assert_array_equal(read_photograph(made, 64, 64).pixels, decode(stream))
+
+
+def test_decode_reads_a_grey_jpeg(photograph):
+    grey = photograph[..., 0]
+    made = as_jpeg(dataset(grey, "MONOCHROME2"), [jpeg(grey)], "MONOCHROME2")
+    pixels = decode(content(made))
+    assert np.abs(pixels[..., 0].astype(int) - grey).max() <= 12
+    np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_decode_inverts_monochrome1(photograph):
+    grey = photograph[..., 1]
+    bright = decode(content(dataset(grey, "MONOCHROME2")))
+    dark = decode(content(dataset(grey, "MONOCHROME1")))
+    np.testing.assert_array_equal(bright, np.repeat(grey[..., None], 3, axis=2))
+    np.testing.assert_array_equal(dark, 255 - bright)
+
+
+def test_decode_scales_12_stored_bits_to_8(photograph):
+    grey = photograph[..., 0].astype(np.uint16) * 16 + 5
+    made = dataset(grey, "MONOCHROME2", BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(decode(content(made))[..., 0], photograph[..., 0])
+    inverted = dataset(grey, "MONOCHROME1", BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(decode(content(inverted))[..., 0], 255 - photograph[..., 0])
+
+
+def test_decode_reads_single_bits(photograph):
+    bits = photograph[:, :, 0] > 150
+    made = dataset(bits.astype(np.uint8), "MONOCHROME2", SOPClassUID=SINGLE_BIT)
+    made.BitsAllocated = made.BitsStored = 1
+    made.HighBit = 0
+    made.PixelData = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    np.testing.assert_array_equal(decode(content(made))[..., 1], bits * np.uint8(255))
+
+
+def test_decode_converts_uncompressed_ybr_full_422():
+    rng = np.random.default_rng(3)
+    colours = rng.integers(40, 200, (8, 6, 3), dtype=np.uint8).repeat(2, axis=1)  # pairs of one colour
+    ybr = cv2.cvtColor(colours, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]  # (8, 12, 3)
+    pairs = np.stack([ybr[:, ::2, 0], ybr[:, 1::2, 0], ybr[:, ::2, 1], ybr[:, ::2, 2]], axis=-1)
+    made = dataset(colours, "YBR_FULL_422")
+    made.PixelData = np.ascontiguousarray(pairs).tobytes()
+    assert np.abs(decode(content(made)).astype(int) - colours).max() <= 2
+
+
+def test_decode_converts_uncompressed_ybr_full_in_planes(photograph):
+    ybr = cv2.cvtColor(photograph, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+    made = dataset(photograph, "YBR_FULL", PlanarConfiguration=1)
+    made.PixelData = np.ascontiguousarray(ybr.transpose(2, 0, 1)).tobytes()
+    assert np.abs(decode(content(made)).astype(int) - photograph).max() <= 2
+
+
+def test_decode_applies_a_palette():
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4) % 4
+    made = dataset(indices, "PALETTE COLOR")
+    palette = np.array([[0, 255, 10, 20], [1, 2, 3, 4], [200, 100, 50, 25]], np.uint16)
+    for name, colours in zip(("Red", "Green", "Blue"), palette, strict=True):
+        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [4, 0, 16])
+        setattr(made, f"{name}PaletteColorLookupTableData", (colours * 257).astype("<u2").tobytes())
+    np.testing.assert_array_equal(decode(content(made)), palette.T[indices])
+
+
+@pytest.mark.parametrize("sop_class", [DERMOSCOPIC, SECONDARY_CAPTURE, MULTI_FRAME_COLOUR])
+def test_decode_reads_every_kind_of_photograph(sop_class, photograph):
+    np.testing.assert_array_equal(decode(content(dataset(photograph, SOPClassUID=sop_class))), photograph)
+
+
+@pytest.mark.parametrize("syntax", [*LOSSLESS, "JPEG"], ids=lambda syntax: getattr(syntax, "keyword", syntax))
+def test_frames_are_read_one_by_one(syntax, photograph, tmp_path):
+    frames = np.stack([np.roll(photograph, 9 * i, axis=1) for i in range(3)])
+    made = dataset(frames, frames=3)
+    expected = list(frames)
+    if syntax == "JPEG":
+        streams = [jpeg(frame) for frame in frames]
+        made, expected = as_jpeg(made, streams), [decode(stream) for stream in streams]
+    else:
+        made = encoded(made, syntax)
+    path = write(tmp_path / "several", made)
+    for number, frame in enumerate(expected, 1):
+        read = read_photograph(Frame(path, number), 64, 64)
+        np.testing.assert_array_equal(read.pixels, frame)
+        assert read.size == photograph.shape[:2]
+    with pytest.raises(ImageError, match="holds 3 frames and each is an input of its own: name one with"):
+        decode(path)
+    with pytest.raises(ImageError, match="has no frame 4: it holds 3"):
+        decode(Frame(path, 4))
+
+
+@pytest.mark.parametrize("syntax", [*LOSSLESS, "JPEG"], ids=lambda syntax: getattr(syntax, "keyword", syntax))
+def test_truncated_file_is_refused_wherever_it_ends(syntax, photograph):
+    small = np.ascontiguousarray(photograph[:64, :64])
+    made = as_jpeg(dataset(small), [jpeg(small)]) if syntax == "JPEG" else encoded(dataset(small), syntax)
+    whole = content(made)
+    decode(whole)
+    ends = [*range(132, 1800, 37), *range(1800, len(whole), 997), *range(len(whole) - 20, len(whole))]
+    for end in ends:
+        with pytest.raises(ImageError, match=r"DICOM|JPEG"):
+            decode(whole[:end])
+
+
+@pytest.mark.parametrize("syntax", [*LOSSLESS, "JPEG"], ids=lambda syntax: getattr(syntax, "keyword", syntax))
+@pytest.mark.filterwarnings("ignore")  # what pydicom warns about is damaged here
+def test_damaged_file_is_refused_or_read_and_never_crashes(syntax, photograph):
+    small = np.ascontiguousarray(photograph[:64, :64])
+    made = as_jpeg(dataset(small), [jpeg(small)]) if syntax == "JPEG" else encoded(dataset(small), syntax)
+    whole = content(made)
+    rng = np.random.default_rng(11)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for position in rng.integers(132, len(whole), 4):
+            damaged[position] = rng.integers(0, 256)
+        with suppress(ImageError):
+            assert decode(bytes(damaged)).dtype == np.uint8
+
+
+def test_frame_that_is_cut_off_inside_its_fragment_is_refused(photograph):
+    stream = jpeg(photograph)
+    made = as_jpeg(dataset(photograph), [stream[: len(stream) // 2]])
+    with pytest.raises(ImageError, match="the JPEG frame is truncated: its end marker is missing"):
+        decode(content(made))
+
+
+def test_gigapixel_header_is_refused_before_decoding(photograph):
+    made = dataset(photograph, Rows=65535, Columns=65535)
+    with pytest.raises(ImageError, match="too large: 65535 x 65535 pixels are 4,295 megapixels, at most 250"):
+        decode(content(made))
+
+
+def test_codestream_larger_than_its_header_is_refused(photograph):
+    stream = bytearray(jpeg(photograph))
+    start = stream.index(b"\xff\xc0")
+    stream[start + 5 : start + 9] = struct.pack(">HH", 65000, 65000)
+    with pytest.raises(
+        ImageError, match=r"has 65000 x 65000 pixels of 3 samples, but the DICOM header says 120 x 90 of 3"
+    ):
+        decode(content(as_jpeg(dataset(photograph), [bytes(stream)])))
+    made = encoded(dataset(photograph), JPEG2000Lossless)
+    made.PixelData = made.PixelData.replace(struct.pack(">II", 120, 90), struct.pack(">II", 60000, 60000), 1)
+    with pytest.raises(ImageError, match=r"JPEG 2000 frame has 60000 x 60000 pixels of 3 samples, but the"):
+        decode(content(made))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"SOPClassUID": UID("1.2.840.10008.5.1.4.1.1.2")},
+            "no photograph but CT Image Storage: expected VL",
+        ),
+        ({"SOPClassUID": UID("1.2.3")}, "no photograph but 1.2.3: expected VL Endoscopic Image"),
+        ({"Rows": 0}, "has no image: its header names no rows and columns"),
+        ({"NumberOfFrames": 2**31 - 1}, "says 2,147,483,647 frames, at most 10,000 are read"),
+        ({"NumberOfFrames": 20}, "holds 20 frames"),
+        ({"PhotometricInterpretation": "HSV"}, "3 samples a pixel and the colour model HSV"),
+        ({"SamplesPerPixel": 1}, "1 samples a pixel and the colour model RGB"),
+        ({"PixelRepresentation": 1}, "8 of 8 signed bits a sample: expected 1, 8 or up to 16 without a sign"),
+        ({"BitsAllocated": 32, "BitsStored": 32}, "32 of 32 bits a sample"),
+        ({"ManufacturerModelName": "biounet-edge"}, "is a result that biounet-edge wrote, and no photograph"),
+    ],
+)
+def test_what_is_no_photograph_says_why(change, message, photograph):
+    with pytest.raises(ImageError, match=message):
+        decode(content(dataset(photograph, **change)))
+
+
+def test_codestream_with_more_samples_than_its_header_is_refused(photograph):
+    made = as_jpeg(dataset(photograph[..., 0], "MONOCHROME2"), [jpeg(photograph)], "MONOCHROME2")
+    with pytest.raises(
+        ImageError, match=r"120 x 90 pixels of 3 samples, but the DICOM header .* 120 x 90 of 1"
+    ):
+        decode(content(made))
+
+
+def test_unknown_transfer_syntax_is_refused(photograph):
+    made = as_jpeg(dataset(photograph), [jpeg(photograph)])
+    made.file_meta.TransferSyntaxUID = HTJ2K
+    with pytest.raises(ImageError, match=r"transfer syntax 1.2.840.10008.1.2.4.203 cannot be read: expected"):
+        decode(content(made))
+
+
+def test_deflated_file_is_refused(photograph):
+    made = dataset(photograph)
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    with pytest.raises(ImageError, match="is deflated as a whole, which is not read: save it otherwise"):
+        decode(content(made))
+
+
+def test_file_without_pixels_is_refused(photograph):
+    made = dataset(photograph)
+    del made.PixelData
+    with pytest.raises(ImageError, match="truncated or damaged: it has no pixel data"):
+        decode(content(made))
+
+
+def test_bytes_that_only_begin_as_dicom_are_refused():
+    with pytest.raises(ImageError, match="DICOM"):
+        decode(b"\0" * 128 + b"DICM" + b"no element follows")
+
+
+def test_missing_extra_names_the_command(photograph, monkeypatch):
+    real_import = builtins.__import__
+
+    def refuse(name, *arguments, **keywords):
+        if name.split(".")[0] == "pydicom":
+            raise ImportError(name)
+        return real_import(name, *arguments, **keywords)
+
+    data = content(dataset(photograph))
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ImageError, match=r'not installed: pip install "biounet-edge\[dicom\]"'):
+        decode(data)
+
+
+def test_read_frame_honours_its_own_limit(photograph):
+    with pytest.raises(ImageError, match="too large: 120 x 90"):
+        read_frame(io.BytesIO(content(dataset(photograph))), None, 100)
+
+
+def test_missing_file_of_a_frame_is_an_image_error(tmp_path):
+    with pytest.raises(ImageError, match="the file cannot be read: No such file"):
+        decode(Frame(tmp_path / "gone", 1))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SC_rgb_jpeg_gdcm.dcm",  # JPEG lossless, written by GDCM
+        "SC_rgb_gdcm_KY.dcm",  # JPEG 2000
+        "SC_rgb_rle_2frame.dcm",
+        "SC_rgb_dcmtk_+eb+cr.dcm",  # JPEG of RGB, written by DCMTK
+        "SC_rgb_dcmtk_+eb+cy+s4.dcm",  # JPEG of YBR, colour at a quarter of the size
+        "SC_jpeg_no_color_transform.dcm",
+        "SC_rgb_small_odd_big_endian.dcm",
+        "SC_rgb_jls_lossy_line.dcm",
+        "SC_ybr_full_422_uncompressed.dcm",
+        "GDCMJ2K_TextGBR.dcm",  # a JP2 file inside DICOM
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # what pydicom warns about in other programs' files
+def test_files_of_other_programs_are_read_as_pydicom_reads_them(name):
+    path = _of_pydicom(name)
+    source, *_ = frames_of(path)
+    expected = pixel_array(path, index=0, decoding_plugin="" if "odd" in name else "pylibjpeg")
+    difference = np.abs(decode(source).astype(int) - expected)
+    assert difference.max() <= 2  # decoders round YBR differently
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_jpeg_of_12_bits_is_read():
+    path = _of_pydicom("JPGExtended.dcm")
+    np.testing.assert_array_equal(decode(path)[..., 0], pixel_array(path) >> 4)
+
+
+def _of_pydicom(name: str) -> Path:
+    path = Path(pydicom.__file__).parent / "data" / "test_files" / name
+    if not path.is_file():
+        pytest.skip(f"this pydicom comes without {name}")
+    return path
