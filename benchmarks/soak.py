@@ -3,7 +3,7 @@
 Streams many small JPEGs through the whole of `biounet-edge predict` (decoding, the demo model at level
 classify, tables and journal) and reads the resident memory after a tenth of them, when everything that is
 kept for the whole run has been made, and at the end. A few files are read over and over under names of their
-own. What may grow is a place in the journal for each image, about 0.2 kB.
+own. What may grow is a place in the journal for each image, some 0.3 kB.
 """
 
 import gc

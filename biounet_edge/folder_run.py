@@ -20,8 +20,8 @@ import cv2
 from biounet_edge.dicom.content import Frame
 from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage
-from biounet_edge.errors import ImageError, OutputError
-from biounet_edge.image_file import read_file
+from biounet_edge.errors import ImageError, InputError, OutputError
+from biounet_edge.image_file import checksum
 from biounet_edge.journal import FinishedEntry, Journal
 from biounet_edge.outcome_record import Outcome
 from biounet_edge.overlay import OVERLAY_PX
@@ -83,8 +83,14 @@ def run_folder(
 
     Raises:
         OutputError: If a result cannot be written, or another run writes to the folder.
-        InputError: If the run is anonymous and the folder has results with file names.
+        InputError: If the run is anonymous, and the folder has results with file names or DICOM files, which
+            carry the patient's name, are to be written.
     """
+    if options.anonymous and dicom is not None and dicom.kinds:
+        raise InputError(
+            f"{', '.join(dicom.kinds)} carry the name of the patient from their source: leave them out of "
+            "--save, or leave --anonymous out"
+        )
     notice, key = predictor.bundle.manifest.notice, run_key(predictor, options.save)
     with ExitStack() as stack:
         journal = stack.enter_context(
@@ -167,20 +173,20 @@ def _plan(
     if len(journal) == 0:
         return [_Task(image, None) for image in images]
 
-    def checksum(image: InputImage) -> str | None:
+    def content(image: InputImage) -> str | None:
         if not anonymous and image.stem not in journal:
             return None
         try:
-            return hashlib.sha256(read_file(image.path)).hexdigest()
+            return checksum(image.source)
         except ImageError:
             return None
 
     with ThreadPoolExecutor() as pool:
-        checksums = list(pool.map(checksum, images))
+        checksums = list(pool.map(content, images))
     tasks = []
     for image, sha256 in zip(images, checksums, strict=True):
         if anonymous and sha256 is not None:
-            image = replace(image, stem=_hash_name(image, sha256))
+            image = replace(image, stem=sha256[:HASH_CHARACTERS])
         entry = None if sha256 is None else journal.find(image.stem, sha256)
         finished = entry is not None and (report is None or report.has(image, entry.outcome))
         tasks.append(_Task(image, sha256 if finished else None))
@@ -234,11 +240,5 @@ def _named(image: InputImage, outcome: Outcome, place: int, anonymous: bool) -> 
     """Takes the names away where they must not be kept."""
     if not anonymous:
         return image, outcome
-    name = _hash_name(image, outcome.sha256) if outcome.sha256 else f"unreadable-{place}"
+    name = outcome.sha256[:HASH_CHARACTERS] if outcome.sha256 else f"unreadable-{place}"
     return replace(image, stem=name), replace(outcome, source=name)
-
-
-def _hash_name(image: InputImage, sha256: str) -> str:
-    """Names an image by its content; the frames of one file have one content, and their numbers."""
-    frame = "" if image.frame is None else f"_{image.frame:04d}"
-    return sha256[:HASH_CHARACTERS] + frame

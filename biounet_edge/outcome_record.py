@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from biounet_edge.indicators import INDICATORS
 from biounet_edge.prediction import IndicatorFinding, Prediction, PredictionFailure
 
 Outcome = Prediction | PredictionFailure
@@ -18,29 +19,38 @@ def outcome_from_dict(record: dict[str, Any]) -> Outcome:
         An outcome whose `to_dict` is equal to the record; its heatmaps, masks and preview are None.
 
     Raises:
-        KeyError: If something is missing.
+        KeyError: If something is missing or has another name.
         TypeError: If something is of another kind.
+        ValueError: If something is no number.
     """
     if record["status"] == "error":
-        return PredictionFailure(record["image"], record["error"], record["sha256"])
-    size = (record["height"], record["width"])
+        return PredictionFailure(str(record["image"]), str(record["error"]), record["sha256"])
+    if tuple(record["indicators"]) != INDICATORS:
+        raise KeyError("indicators")
+    size = (int(record["height"]), int(record["width"]))
     return Prediction(
-        source=record["image"],
+        source=str(record["image"]),
         size=size,
         level=record["level"],
-        melanoma_probability=record["melanoma_probability"],
-        melanoma=record["melanoma"],
-        melanoma_bias=record["melanoma_bias"],
-        melanoma_temperature=record["melanoma_temperature"],
-        indicators={
-            name: IndicatorFinding(
-                **finding,
-                source_size=size,
-                model_heatmap=None,
-                model_mask_probability=None,
-                mask_threshold=1.0,  # of a mask that is not here
-            )
-            for name, finding in record["indicators"].items()
-        },
+        melanoma_probability=float(record["melanoma_probability"]),
+        melanoma=bool(record["melanoma"]),
+        melanoma_bias=float(record["melanoma_bias"]),
+        melanoma_temperature=float(record["melanoma_temperature"]),
+        indicators={name: _finding(finding, size) for name, finding in record["indicators"].items()},
         sha256=record["sha256"],
+    )
+
+
+def _finding(record: dict[str, Any], size: tuple[int, int]) -> IndicatorFinding:
+    area_pct, heatmap_scale = record["area_pct"], record["heatmap_scale"]
+    return IndicatorFinding(
+        probability=float(record["probability"]),
+        present=bool(record["present"]),
+        contribution=float(record["contribution"]),
+        area_pct=None if area_pct is None else float(area_pct),
+        heatmap_scale=None if heatmap_scale is None else float(heatmap_scale),
+        source_size=size,
+        model_heatmap=None,
+        model_mask_probability=None,
+        mask_threshold=1.0,  # of a mask that is not here
     )

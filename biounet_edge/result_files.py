@@ -87,10 +87,24 @@ def write_image_files(
     """
     names = []
     for name, content in _encode_all(stem, prediction, save, notice):
-        _make_folder(output, (output / name).parent)
-        write_atomically(output / name, content)
+        write_result(output, name, content)
         names.append(PurePosixPath(name).as_posix())
     return names
+
+
+def write_result(output: Path, name: str, content: bytes) -> None:
+    """Writes a file of a run, below its output folder and nowhere else.
+
+    Args:
+        output: Output folder, which has to be there.
+        name: Path relative to it.
+        content: The file's bytes.
+
+    Raises:
+        OutputError: If it cannot be written, or a link leads out of the output folder.
+    """
+    _make_folder_of(output / name, output)
+    write_atomically(output / name, content)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -119,15 +133,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise output_error(path, error) from error
 
 
-def _make_folder(output: Path, folder: Path) -> None:
-    """Makes a folder below the output folder, and neither that one anew nor any beside it."""
+def _make_folder_of(path: Path, output: Path) -> None:
+    """Makes a file's folder below the output folder, and neither that one anew nor any beside it."""
+    folder = path.parent
     try:
         if not folder.is_dir():
             os.stat(output)  # it may have been removed meanwhile
             folder.mkdir(parents=True, exist_ok=True)
         inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(output))
     except OSError as error:
-        raise output_error(folder, error) from error
+        raise output_error(path, error) from error
     if not inside:
         raise OutputError(
             f"{folder} leads out of the output folder {output}: remove that link, or choose another folder "

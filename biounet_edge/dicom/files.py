@@ -11,7 +11,7 @@ from biounet_edge.dicom.header import reason
 from biounet_edge.discovery import InputImage
 from biounet_edge.errors import BiounetEdgeError, ImageError, InputError
 from biounet_edge.prediction import Prediction
-from biounet_edge.result_files import DICOM_KINDS, Save, write_atomically
+from biounet_edge.result_files import DICOM_KINDS, Save, write_result
 
 if TYPE_CHECKING:
     from biounet_edge.dicom.authorship import Authorship
@@ -82,7 +82,7 @@ class DicomFiles:
             for kind in self.kinds:
                 content = _encode(_maker(kind)(source, prediction, self._author))
                 name = f"{kind}/{image.stem}.dcm"
-                write_atomically(output / name, content)
+                write_result(output, name, content)
                 names.append(name)
         except ImageError as error:
             self.problems[image.stem] = f"{prediction.source}: {error}"

@@ -18,7 +18,7 @@ from biounet_edge.report.card import escaped, render_card, render_failure
 from biounet_edge.report.card_file import CardFile
 from biounet_edge.report.entry import data_url, make_entry
 from biounet_edge.report.page import Counts, Run, render_page
-from biounet_edge.result_files import output_error, temporary_beside, write_atomically
+from biounet_edge.result_files import output_error, temporary_beside, write_result
 
 REPORT_NAME = "report.html"
 
@@ -80,7 +80,7 @@ class ReportWriter:
         entry = make_entry(outcome)
         if self._run.beside:
             url = self._photograph_url(image.stem)
-            write_atomically(self._photograph_path(image.stem), entry.photograph)
+            write_result(self._output, f"report/{image.stem}.jpg", entry.photograph)
         else:
             url = data_url("image/jpeg", entry.photograph)
         self._add(render_card(entry, image.stem, self._order, url, self._run.manifest), outcome)

@@ -43,6 +43,14 @@ def test_fuzzed_images_end_in_known_errors(tmp_path, photograph, write_image):
     fuzz("image", tmp_path, {path.name: path.read_bytes() for path in paths})
 
 
+def test_fuzzed_dicom_ends_in_known_errors(tmp_path, photograph):
+    pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    from .dicom.files import content, dataset
+
+    small = np.ascontiguousarray(photograph[::6, ::6])
+    fuzz("image", tmp_path, {"one": content(dataset(small))})
+
+
 def test_fuzzed_graphs_end_in_known_errors(bundle, tmp_path):
     fuzz("graph", tmp_path, {"whole": (bundle.folder / "fusion.onnx").read_bytes()})
 

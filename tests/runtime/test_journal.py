@@ -44,6 +44,30 @@ def test_journal_keeps_every_number_of_a_prediction(tmp_path, predictor, photogr
     assert outcome_from_dict(prediction.to_dict()).to_dict() == prediction.to_dict()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"melanoma_probability": "high"},
+        {"melanoma_probability": None},
+        {"indicators": {}},
+        {"indicators": {"streaks": {}}},
+        {"indicators": 3},
+        {"width": "wide"},
+        {"status": "odd", "sha256": None},
+    ],
+)
+def test_journal_does_not_believe_what_it_cannot_have_written(tmp_path, predictor, photograph, change):
+    prediction = replace(predictor.predict(photograph), sha256=FAILURE.sha256)
+    with Journal(tmp_path, "run") as journal:
+        journal.add("a", prediction, [])
+        assert journal.find("a", FAILURE.sha256) is not None
+    line = lines(tmp_path)[-1]
+    with (tmp_path / JOURNAL_NAME).open("a") as file:
+        file.write(json.dumps(line | {"outcome": line["outcome"] | change}) + "\n")
+    with Journal(tmp_path, "run") as journal:
+        assert journal.find("a", FAILURE.sha256) is None
+
+
 @pytest.mark.parametrize("change", ["content", "run", "file", "size", "name", "nothing kept"])
 def test_journal_does_not_find_what_has_changed(tmp_path, change):
     with Journal(tmp_path, "run") as journal:
@@ -152,6 +176,18 @@ def test_journal_that_is_no_file_is_refused(tmp_path, kind):
     with pytest.raises(OutputError, match=r"journal.jsonl cannot be written \("):
         Journal(tmp_path, "run")
     assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_journal_on_a_read_only_disk_says_so(tmp_path, monkeypatch, missing):
+    def refuse(*arguments, **options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse) if missing else monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(
+        OutputError, match=r"out.* cannot be written \(Read-only file system\): check the free"
+    ):
+        Journal(tmp_path / "out", "run")
 
 
 def test_journal_on_a_full_disk_is_an_error_and_leaves_a_journal_that_opens(tmp_path, monkeypatch):
