@@ -8,7 +8,8 @@ result.
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -29,14 +30,13 @@ from biounet_edge.cli.console import print_json
 from biounet_edge.cli.output import share_cores
 from biounet_edge.discovery import InputImage, discover
 from biounet_edge.errors import BiounetEdgeError, InputError
+from biounet_edge.folder_run import RunOptions, run_folder
 from biounet_edge.image import read_input
 from biounet_edge.manifest import Level, Precision
-from biounet_edge.overlay import OVERLAY_PX
-from biounet_edge.prediction import Prediction, PredictionFailure
+from biounet_edge.prediction import PredictionFailure
 from biounet_edge.predictor import Predictor
 from biounet_edge.processor import usable_threads
 from biounet_edge.result_files import Save, parse_save
-from biounet_edge.results import ResultWriter
 
 PARTS = 5
 """The run is measured in so many parts, inference alone after each."""
@@ -178,7 +178,7 @@ def _alternate(
     report: Callable[[str], None],
 ) -> tuple[list[tuple[float, float]], list[float | None]]:
     """(predict, inference alone) in images per second and resident memory in MB, for each part of one run."""
-    spec, notice = predictor.bundle.manifest.input, predictor.bundle.manifest.notice
+    spec = predictor.bundle.manifest.input
     ready = [
         np.stack(
             [read_input(file.path, spec.height, spec.width) for file in files[first : first + batch_size]]
@@ -190,34 +190,33 @@ def _alternate(
     rates: list[tuple[float, float]] = []
     memory: list[float | None] = []
     sizes = [len(part) for part in np.array_split(np.arange(len(files)), PARTS)]
-    with tempfile.TemporaryDirectory(prefix="biounet-edge-predict-") as output:
-        outcomes = predictor.stream(
-            (file.path for file in files),
-            batch_size=batch_size,
-            preview_px=OVERLAY_PX if "overlays" in kinds else 0,
-        )
-        with ResultWriter(Path(output), kinds, notice) as writer:
-            run = _write(writer, files, outcomes)
-            for number, size in enumerate(sizes):
-                report(f"predicting, part {number + 1} of {PARTS}")
-                _advance(run, AHEAD_BATCHES * batch_size)
-                predicted = _rate(partial(_advance, run, size - AHEAD_BATCHES * batch_size))
-                memory.append(resident_mb())
-                time.sleep(_SETTLE * AHEAD_BATCHES * batch_size / predicted)
-                report(f"inference alone, part {number + 1} of {PARTS}")
-                rates.append((predicted, _rate(partial(_infer, predictor, ready, size))))
+    options = RunOptions(kinds, batch_size)
+    with (
+        tempfile.TemporaryDirectory(prefix="biounet-edge-predict-") as output,
+        closing(_predict(predictor, files, Path(output), options)) as run,
+    ):
+        for number, size in enumerate(sizes):
+            report(f"predicting, part {number + 1} of {PARTS}")
+            _advance(run, AHEAD_BATCHES * batch_size)
+            predicted = _rate(partial(_advance, run, size - AHEAD_BATCHES * batch_size))
+            memory.append(resident_mb())
+            time.sleep(_SETTLE * AHEAD_BATCHES * batch_size / predicted)
+            report(f"inference alone, part {number + 1} of {PARTS}")
+            rates.append((predicted, _rate(partial(_infer, predictor, ready, size))))
     return rates, memory
 
 
-def _write(
-    writer: ResultWriter, files: list[InputImage], outcomes: Iterator[Prediction | PredictionFailure]
-) -> Iterator[None]:
-    """Writes one result for each step that is taken."""
-    for file, outcome in zip(files, outcomes, strict=True):
-        if isinstance(outcome, PredictionFailure):
-            raise InputError(f"{file.path}: {outcome.error}; remove this photograph from the benchmark")
-        writer.write(file, outcome)
-        yield
+def _predict(
+    predictor: Predictor, files: list[InputImage], output: Path, options: RunOptions
+) -> Generator[None, None, None]:
+    """Does one photograph for each step that is taken, as the command does."""
+    with closing(run_folder(predictor, files, output, options)) as run:
+        for item in run:
+            if isinstance(item.outcome, PredictionFailure):
+                raise InputError(
+                    f"{item.outcome.source}: {item.outcome.error}; remove this photograph from the benchmark"
+                )
+            yield
 
 
 def _advance(run: Iterator[None], count: int) -> int:

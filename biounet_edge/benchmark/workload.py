@@ -4,7 +4,7 @@
     inference     backend.run, on batches that are ready
     postprocess   outputs to predictions
     write         predictions to the files and tables of `biounet-edge predict`, by its ResultWriter
-    end to end    all of it by Predictor.stream and ResultWriter, which work on several photographs at once
+    end to end    all of it by run_folder, as the command does, which works on several photographs at once
 
 Every stage works on what the one before it made.
 """
@@ -27,6 +27,7 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.dicom.content import Frame
 from biounet_edge.discovery import InputImage, discover
 from biounet_edge.errors import ImageError
+from biounet_edge.folder_run import RunOptions, run_folder
 from biounet_edge.image import read_photograph, reduce_to, resize_to_input
 from biounet_edge.overlay import OVERLAY_PX
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
@@ -107,7 +108,7 @@ class Workload:
         """
         self._run_stages(recorder)  # what they hold is gone before the stream begins
         self._clear()
-        recorder.time(END_TO_END, lambda: self._write(self._stream()))
+        recorder.time(END_TO_END, self._predict)
         self._clear()
 
     def summarise(self, recorder: Recorder) -> tuple[tuple[StageReport, ...], StageReport]:
@@ -162,17 +163,17 @@ class Workload:
     def _preview_px(self) -> int:
         return OVERLAY_PX if "overlays" in self.kinds else 0
 
-    def _stream(self) -> Iterator[Prediction | PredictionFailure]:
-        sources = (image.source for image in self.images)
-        return self.predictor.stream(sources, batch_size=self.batch_size, preview_px=self._preview_px)
+    def _predict(self) -> None:
+        options = RunOptions(self.kinds, self.batch_size)
+        for item in run_folder(self.predictor, self.images, self.output / "results", options):
+            if isinstance(item.outcome, PredictionFailure):
+                raise _unreadable(item.outcome.source, item.outcome.error)
 
-    def _write(self, outcomes: Iterable[Prediction | PredictionFailure]) -> None:
+    def _write(self, predictions: Iterable[Prediction]) -> None:
         notice = self.predictor.bundle.manifest.notice
         with ResultWriter(self.output / "results", self.kinds, notice) as writer:
-            for image, outcome in zip(self.images, outcomes, strict=True):
-                if isinstance(outcome, PredictionFailure):
-                    raise _unreadable(image.source, outcome.error)
-                writer.write(image, outcome)
+            for image, prediction in zip(self.images, predictions, strict=True):
+                writer.write(image, prediction)
 
     def _clear(self) -> None:
         shutil.rmtree(self.output / "results")
@@ -188,7 +189,7 @@ class _Decoded:
     preview: NDArray[np.uint8] | None
 
 
-def _unreadable(source: Path | Frame, reason: str) -> ImageError:
+def _unreadable(source: Path | Frame | str, reason: str) -> ImageError:
     return ImageError(f"{source}: {reason}; a benchmark needs photographs that can be read, remove this one")
 
 

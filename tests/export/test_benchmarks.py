@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +18,10 @@ from benchmarks.predict import measure_predict
 from benchmarks.sides import SIDES, Side, open_side
 from biounet_edge.benchmark import peak
 from biounet_edge.bundle import Bundle
+from biounet_edge.discovery import InputImage
 from biounet_edge.errors import InputError
+from biounet_edge.outcome_record import Outcome
+from biounet_edge.results import ResultWriter
 from tests.export.conftest import SIZE_PX, rendered_images
 from train.data.dataset import normalise
 from train.flops import count_flops
@@ -291,12 +294,12 @@ def test_predict_measures_throughput_memory_and_the_first_result(
 ) -> None:
     written: list[str] = []
 
-    class Writer(predict.ResultWriter):
-        def write(self, image, outcome):  # type: ignore[no-untyped-def]
+    class Writer(ResultWriter):
+        def write(self, image: InputImage, outcome: Outcome) -> None:
             written.append(image.stem)
             super().write(image, outcome)
 
-    monkeypatch.setattr(predict, "ResultWriter", Writer)
+    monkeypatch.setattr("biounet_edge.folder_run.ResultWriter", Writer)
     report = measure_predict(
         Bundle.open(bundle),
         photographs,
@@ -326,29 +329,20 @@ def test_predict_leaves_out_what_was_decoded_ahead(monkeypatch: pytest.MonkeyPat
     fake_time = SimpleNamespace(perf_counter=lambda: clock.now, sleep=pauses.append)
     monkeypatch.setattr(predict, "time", fake_time)
 
-    class Writer:
-        def __init__(self, *arguments: object) -> None:
-            pass
-
-        def __enter__(self) -> "Writer":
-            return self
-
-        def __exit__(self, *arguments: object) -> None:
-            pass
-
-        def write(self, image: object, outcome: object) -> None:
+    def run_folder(predictor: object, files: list[object], *options: object) -> Generator[object, None, None]:
+        for _ in files:
             clock.now += 1
+            yield SimpleNamespace(outcome="a prediction")
 
     def run(images: np.ndarray) -> None:
         clock.now += 0.25 * len(images)
 
-    monkeypatch.setattr(predict, "ResultWriter", Writer)
+    monkeypatch.setattr(predict, "run_folder", run_folder)
     monkeypatch.setattr(predict, "read_input", lambda path, height, width: np.zeros((height, width, 3)))
     spec = SimpleNamespace(height=4, width=4)
     fake = SimpleNamespace(
-        bundle=SimpleNamespace(manifest=SimpleNamespace(input=spec, notice=None)),
+        bundle=SimpleNamespace(manifest=SimpleNamespace(input=spec)),
         backend=SimpleNamespace(run=run),
-        stream=lambda paths, batch_size, preview_px: ("outcome" for _ in paths),
     )
     files = [SimpleNamespace(path=Path(f"{number}.jpg")) for number in range(37)]
     rates, memory = predict._alternate(fake, files, 2, (), lambda line: None)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from biounet_edge.benchmark.workload import STAGES, Recorder, fill, photographs
 from biounet_edge.cli.benchmark import benchmark as benchmark_command
 from biounet_edge.cli.benchmark import print_benchmark
 from biounet_edge.discovery import InputImage
+from biounet_edge.results import ResultWriter
 
 
 class FakeBackend:
@@ -126,12 +127,13 @@ def test_benchmark_writes_every_result_and_leaves_nothing_behind(
 ):
     written = []
 
-    class Writer(workload.ResultWriter):
+    class Writer(ResultWriter):
         def write(self, image, outcome):
             written.append((image.stem, outcome.source))
             super().write(image, outcome)
 
-    monkeypatch.setattr(workload, "ResultWriter", Writer)
+    for module in ("biounet_edge.benchmark.workload", "biounet_edge.folder_run"):
+        monkeypatch.setattr(f"{module}.ResultWriter", Writer)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     benchmark(bundle, images=folder, level="classify", batch_size=2, rounds=1)
     stems = ["0", "1", "2", "again_1/0"]
