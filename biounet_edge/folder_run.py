@@ -10,7 +10,7 @@ import json
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -21,11 +21,13 @@ from biounet_edge.dicom.content import Frame
 from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage
 from biounet_edge.errors import ImageError, InputError, OutputError
-from biounet_edge.image_file import checksum
+from biounet_edge.image_file import read_file
 from biounet_edge.journal import FinishedEntry, Journal
 from biounet_edge.outcome_record import Outcome
 from biounet_edge.overlay import OVERLAY_PX
 from biounet_edge.predictor import Predictor
+from biounet_edge.report import ReportWriter
+from biounet_edge.report.entry import PICTURE_PX
 from biounet_edge.result_files import Save
 from biounet_edge.results import ResultWriter
 from biounet_edge.version import __version__
@@ -90,27 +92,36 @@ def run_folder(
             "--save, or leave --anonymous out"
         )
     notice, key = predictor.bundle.manifest.notice, run_key(predictor, options.save)
-    with (
-        Journal(output, key, resume=options.resume, anonymous=options.anonymous) as journal,
-        ResultWriter(output, options.save, notice, dicom, journal) as writer,
-    ):
-        tasks, done = _plan(images, journal, options.anonymous), 0
+    with ExitStack() as stack:
+        journal = stack.enter_context(
+            Journal(output, key, resume=options.resume, anonymous=options.anonymous)
+        )
+        writer = stack.enter_context(ResultWriter(output, options.save, notice, dicom=dicom, journal=journal))
+        report = stack.enter_context(_report(predictor, output, options, len(images)))
+        tasks, done = _plan(images, journal, report, options.anonymous), 0
         try:
             for task, outcome in _steps(predictor, tasks, options):
                 done += 1
                 if outcome is None:
                     entry = _entry(journal, task)
                     writer.keep(task.image, entry)
+                    if report:
+                        report.keep(task.image, entry.outcome)
                     yield Finished(entry.outcome, kept=True)
                 else:
                     image, named = _named(task.image, outcome, done, options.anonymous)
                     writer.write(image, named)
+                    if report:
+                        report.write(image, named)
                     yield Finished(named, kept=False)
         except BaseException:
             for task in tasks[done:]:
                 with suppress(OutputError):  # it would follow from the error that is on its way
                     if task.sha256 is not None:
-                        writer.keep(task.image, _entry(journal, task))
+                        entry = _entry(journal, task)
+                        writer.keep(task.image, entry)
+                        if report:
+                            report.keep(task.image, entry.outcome)
             raise
 
 
@@ -146,26 +157,38 @@ class _Task:
     sha256: str | None
 
 
-def _plan(images: Sequence[InputImage], journal: Journal, anonymous: bool) -> list[_Task]:
+def _report(
+    predictor: Predictor, output: Path, options: RunOptions, total: int
+) -> AbstractContextManager[ReportWriter | None]:
+    if "report" not in options.save:
+        return nullcontext()
+    level, device = predictor.level, predictor.selection
+    return ReportWriter(output, predictor.bundle, level, device, total, resume=options.resume)
+
+
+def _plan(
+    images: Sequence[InputImage], journal: Journal, report: ReportWriter | None, anonymous: bool
+) -> list[_Task]:
     """Finds what is finished by the images' content as it is now."""
     if len(journal) == 0:
         return [_Task(image, None) for image in images]
 
-    def content(image: InputImage) -> str | None:
+    def checksum(image: InputImage) -> str | None:
         if not anonymous and image.stem not in journal:
             return None
         try:
-            return checksum(image.source)
+            return hashlib.sha256(read_file(image.path)).hexdigest()
         except ImageError:
             return None
 
     with ThreadPoolExecutor() as pool:
-        checksums = list(pool.map(content, images))
+        checksums = list(pool.map(checksum, images))
     tasks = []
     for image, sha256 in zip(images, checksums, strict=True):
         if anonymous and sha256 is not None:
-            image = replace(image, stem=sha256[:HASH_CHARACTERS])
-        finished = sha256 is not None and journal.find(image.stem, sha256) is not None
+            image = replace(image, stem=_hash_name(image, sha256))
+        entry = None if sha256 is None else journal.find(image.stem, sha256)
+        finished = entry is not None and (report is None or report.has(image, entry.outcome))
         tasks.append(_Task(image, sha256 if finished else None))
     return tasks
 
@@ -194,7 +217,9 @@ def _computed(
                 taken.append(task)
                 yield task.image.source
 
-    preview_px = OVERLAY_PX if {"overlays", "dicom-sc"} & set(options.save) else 0
+    preview_px = PICTURE_PX if "report" in options.save else 0
+    if {"overlays", "dicom-sc"} & set(options.save):
+        preview_px = max(preview_px, OVERLAY_PX)
     for outcome in predictor.stream(sources(), batch_size=options.batch_size, preview_px=preview_px):
         yield taken.popleft(), outcome
 
@@ -215,5 +240,11 @@ def _named(image: InputImage, outcome: Outcome, place: int, anonymous: bool) -> 
     """Takes the names away where they must not be kept."""
     if not anonymous:
         return image, outcome
-    name = outcome.sha256[:HASH_CHARACTERS] if outcome.sha256 else f"unreadable-{place}"
+    name = _hash_name(image, outcome.sha256) if outcome.sha256 else f"unreadable-{place}"
     return replace(image, stem=name), replace(outcome, source=name)
+
+
+def _hash_name(image: InputImage, sha256: str) -> str:
+    """Names an image by its content; the frames of one file have one content, and their numbers."""
+    frame = "" if image.frame is None else f"_{image.frame:04d}"
+    return sha256[:HASH_CHARACTERS] + frame

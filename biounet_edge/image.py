@@ -59,13 +59,16 @@ def read_input(source: str | Path | bytes | Frame, height: int, width: int) -> N
     return resize_to_input(read_photograph(source, height, width).pixels, height, width)
 
 
-def read_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Photograph:
+def read_photograph(
+    source: str | Path | bytes | Frame, height: int, width: int, frame: int | None = None
+) -> Photograph:
     """Reads an image file with as many pixels as the network and an overlay need.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
         height: Input height in pixels.
         width: Input width in pixels.
+        frame: Which frame of a DICOM file's bytes is meant, from 1, where it has several.
 
     Returns:
         The photograph, for `resize_to_input` and `reduce_to`, and its size in the file.
@@ -73,11 +76,11 @@ def read_photograph(source: str | Path | bytes | Frame, height: int, width: int)
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    frame = read_dicom(source, MAX_PIXELS)
-    if isinstance(frame, np.ndarray):
-        return Photograph(frame, (frame.shape[0], frame.shape[1]))
-    data, header = _open(source if frame is None else frame)
-    upright = 0 if frame is None else cv2.IMREAD_IGNORE_ORIENTATION
+    dicom = read_dicom(source, MAX_PIXELS, frame)
+    if isinstance(dicom, np.ndarray):
+        return Photograph(dicom, (dicom.shape[0], dicom.shape[1]))
+    data, header = _open(source if dicom is None else dicom)
+    upright = 0 if dicom is None else cv2.IMREAD_IGNORE_ORIENTATION
     factor = reduction(header, height, width)
     if factor == 1:
         image = _decode(data, header, cv2.IMREAD_COLOR_RGB | upright)  # (H0, W0, 3)

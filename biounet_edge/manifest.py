@@ -56,7 +56,7 @@ def bundle_file_name(name: str) -> str:
 class _Section(BaseModel):
     """Base of every part of the manifest: unknown keys are refused, values cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class InputSpec(_Section):
@@ -170,21 +170,26 @@ class Manifest(_Section):
     indicators: tuple[str, ...]
     """Names of the indicators, in the order of every J axis."""
     input: InputSpec
+    """The graphs' input, and the preparation that leads to it."""
     levels: dict[Level, LevelSpec] = Field(min_length=1)
+    """The composed graphs."""
     outputs: dict[str, OutputSpec]
+    """What each output of the graphs is."""
     components: dict[GraphPrecision, list[str]]
     """Files of the graphs that the composed ones are made of, by precision."""
     weights: WeightFormat = "float32"
     """Number format of the convolution weights in weights.bin."""
     melanoma: MelanomaSpec
+    """From log-odds to the diagnosis."""
     operating_points: dict[str, OperatingPoint]
+    """One per indicator."""
     presence_temperatures: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Calibration of the indicators' probabilities: what each logit was divided by, which the graphs have
     already; empty where the model was not calibrated."""
-    """One per indicator."""
     opset: int = Field(ge=1)
     """ONNX operator set of every graph."""
     training: TrainingSpec
+    """Data, licence and configuration of the weights."""
     files: dict[str, FileSpec]
     """Every file of the bundle but manifest.json itself."""
 

@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 from biounet_edge.indicators import indicator_label
 from biounet_edge.prediction import IndicatorFinding, Prediction
 
+HEAT = 0.6
+"""Opacity of a heatmap's maximum, in [0, 1]."""
+
+COLD = 0.4
+"""Heat below this part of the maximum is left out, or five heatmaps would cover the photograph."""
+
 OVERLAY_PX = 1600
 """Largest side of an overlay's photograph: more is slow to write and no clearer on a screen."""
 
 _SMALLEST_PX = 800  # smaller photographs are enlarged, or outlines and text would cover them
 _LEGEND_WIDTH_PX = 520
 _TINT = 0.1
-_HEAT = 0.6
-_COLD = 0.4  # heat below this part of the maximum is left out, or five heatmaps would cover the photograph
 _OUTLINE_TOLERANCE_PX = 1
 _BACKGROUND, _TEXT, _FAINT = (24, 25, 30), (240, 240, 240), (140, 142, 150)
 
@@ -94,10 +98,10 @@ def _blend_heatmaps(canvas: NDArray[np.uint8], present: dict[str, IndicatorFindi
     size = (canvas.shape[0], canvas.shape[1])
     for name, finding in present.items():
         heatmap = finding.heatmap_at(size)
-        if heatmap is not None and (heatmap > _COLD).any():
-            where = _bounds((heatmap > _COLD).view(np.uint8))
+        if heatmap is not None and (heatmap > COLD).any():
+            where = _bounds((heatmap > COLD).view(np.uint8))
             photograph, heat = np.ascontiguousarray(canvas[where]), heatmap[where]
-            weight = np.maximum((heat - _COLD) * (_HEAT / (1 - _COLD)), 0)
+            weight = np.maximum((heat - COLD) * (HEAT / (1 - COLD)), 0)
             colour = _filled(heat.shape, COLOURS[name])
             canvas[where] = cv2.blendLinear(photograph, colour, 1 - weight, weight)
     return canvas

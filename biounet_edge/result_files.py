@@ -18,9 +18,10 @@ from biounet_edge.overlay import draw_overlay
 from biounet_edge.prediction import IndicatorFinding, Prediction
 
 Save = Literal[
-    "masks", "overlays", "heatmaps", "probabilities", "dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm"
-]
-"""Kinds of files beside the tables."""
+    "masks", "overlays", "heatmaps", "probabilities", "report",
+    "dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm",
+]  # fmt: skip
+"""Kinds of files beside the tables. The report is one for a whole run: `biounet_edge.report` writes it."""
 
 DICOM_KINDS: tuple[Save, ...] = ("dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm")
 """Kinds that are written for DICOM sources only."""
@@ -33,8 +34,8 @@ _DEFAULTS: dict[Level, tuple[Save, ...]] = {
     "full": ("masks", "overlays"),
 }
 _AVAILABLE: dict[Level, tuple[Save, ...]] = {
-    "classify": ("dicom-sr",),
-    "cam": ("overlays", "heatmaps", "dicom-sr", "dicom-sc", "dicom-pm"),
+    "classify": ("report", "dicom-sr"),
+    "cam": ("overlays", "heatmaps", "report", "dicom-sr", "dicom-sc", "dicom-pm"),
     "full": get_args(Save),
 }
 

@@ -45,6 +45,7 @@ class ResultWriter:
         output: Path,
         save: tuple[Save, ...] = (),
         notice: str | None = None,
+        *,
         dicom: DicomFiles | None = None,
         journal: Journal | None = None,
     ) -> None:
@@ -140,9 +141,10 @@ class ResultWriter:
     def _finish_first(self) -> None:
         item = self._pending.popleft()
         files = item.files.result()
-        # What cannot be told from its content, such as a file that was locked, is tried again.
-        whole = item.outcome.sha256 and not (self._dicom and item.stem in self._dicom.failed)
-        if self._journal is not None and not item.in_journal and whole:
+        # What cannot be told from its content, such as a file that was locked, is tried again, and so is what
+        # could not be written as DICOM.
+        failed = item.outcome.sha256 is None or (self._dicom and item.stem in self._dicom.problems)
+        if self._journal is not None and not item.in_journal and not failed:
             self._journal.add(item.stem, item.outcome, files)
         self._table.add(item.outcome, files)
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from biounet_edge.errors import InputError
+from biounet_edge.text import printable
 
 
 def say(message: str, style: str | None = None) -> None:
@@ -30,18 +31,6 @@ def print_json(content: dict[str, Any], indent: int | None = 2) -> None:
         indent: Spaces per level; None for one line.
     """
     sys.stdout.write(json.dumps(content, indent=indent) + "\n")
-
-
-def printable(text: str) -> str:
-    """Escapes what a file name may hold and a terminal must not get: control codes and undecoded bytes.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The text, in printable characters only.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager

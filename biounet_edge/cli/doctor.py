@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biounet_edge.cli.console import print_json, printable, say
+from biounet_edge.cli.console import print_json, say
+from biounet_edge.text import printable
 
 if TYPE_CHECKING:
     from biounet_edge.doctor.findings import Finding

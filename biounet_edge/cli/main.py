@@ -89,7 +89,7 @@ def predict(
         str | None,
         typer.Option(
             "--save",
-            help="Files to write, with commas: masks, overlays, heatmaps, probabilities or none "
+            help="Files to write, with commas: masks, overlays, heatmaps, probabilities, report or none "
             "(if left out: masks,overlays at level full, overlays at level cam); "
             "for DICOM sources also dicom-seg, dicom-sr, dicom-sc, dicom-pm.",
         ),
@@ -142,11 +142,12 @@ def predict(
                 advance()
     if not as_json:
         table.print()
-    written = ", ".join(["predictions.csv", "predictions.jsonl"] + [f"{kind}/" for kind in kinds])
+    folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
+    written = ", ".join(["predictions.csv", "predictions.jsonl", *folders])
     if kept:
         say(f"{kept} were finished by an earlier run and kept; --no-resume computes them again")
     say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
-    for problem in dicom.problems:
+    for problem in dicom.problems.values():
         say(f"error: {problem}", style="red")
     if table.failures or dicom.problems:
         raise typer.Exit(3)

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from biounet_edge.bundle import Bundle
-from biounet_edge.cli.console import printable
 from biounet_edge.indicators import INDICATORS, indicator_label
 from biounet_edge.prediction import Prediction, PredictionFailure
+from biounet_edge.text import printable
 
 _CAPTION = "Per indicator: probability (bold if present) and log-odds added to melanoma."
 

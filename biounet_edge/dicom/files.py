@@ -36,10 +36,8 @@ class DicomFiles:
         """Kinds that are written."""
         self.others = 0
         """Images that are no DICOM files and get none of these kinds."""
-        self.problems: list[str] = []
-        """Predictions that could not be written as DICOM, and why; complete after the last write."""
-        self.failed: set[str] = set()
-        """Stems of their images."""
+        self.problems: dict[str, str] = {}
+        """Predictions that could not be written as DICOM, by stem, and why; complete after the last write."""
         self._author: Authorship | None = None
         if not self.kinds:
             return
@@ -87,13 +85,11 @@ class DicomFiles:
                 write_result(output, name, content)
                 names.append(name)
         except ImageError as error:
-            self.failed.add(image.stem)
-            self.problems.append(f"{prediction.source}: {error}")
+            self.problems[image.stem] = f"{prediction.source}: {error}"
         except BiounetEdgeError:
             raise
         except Exception as error:  # attributes that break the standard raise whatever they meet
-            self.failed.add(image.stem)
-            self.problems.append(
+            self.problems[image.stem] = (
                 f"{prediction.source}: its results cannot be written as DICOM ({reason(error)}): correct the "
                 "attributes of its patient and study, or leave out the dicom kinds of --save"
             )

@@ -91,6 +91,29 @@ def test_stopped_and_continued_run_writes_what_an_undisturbed_one_does(predictor
     assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("after", [0, 3, 6, 7])
+def test_continued_run_has_the_report_of_an_undisturbed_one(predictor, folder, tmp_path, after):
+    finish(predictor, folder, tmp_path / "whole", save=("report",))
+    options = RunOptions(("report",), batch_size=2)
+    with closing(run_folder(predictor, discover([folder]), tmp_path / "out", options)) as run:
+        for _ in range(after):
+            next(run)
+    kept = finish(predictor, folder, tmp_path / "out", save=("report",))
+    assert any(kept) == (after > 2)
+    pages = [(tmp_path / name / "report.html").read_text(encoding="utf-8") for name in ("out", "whole")]
+    assert pages[0].count('<li class="card"') == IMAGES - 1
+    first, second = (page[page.index('<li class="card"') :] for page in pages)  # above them stands the time
+    assert first == second
+
+
+def test_image_whose_card_is_gone_is_computed_again(predictor, folder, tmp_path):
+    finish(predictor, folder, tmp_path / "out", save=("report",))
+    (tmp_path / "out" / "report.html").unlink()
+    kept = finish(predictor, folder, tmp_path / "out", save=("report",))
+    assert not any(kept)
+    assert "Incomplete" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_continued_run_computes_whole_batches_of_what_is_missing(counting, folder, tmp_path):
     finish(counting, folder, tmp_path / "out")
     (folder / "0.png").write_bytes((folder / "1.png").read_bytes())

@@ -68,6 +68,31 @@ def test_predict_reads_a_folder(run, folder, tmp_path, bundle):
     assert bundle.manifest.notice not in result.stdout
 
 
+def test_predict_writes_a_report(run, folder, tmp_path, bundle):
+    (folder / "z.jpg").write_bytes(b"\xff\xd8\xff")
+    result = run("predict", folder, "--output", tmp_path / "out", "--save", "report")
+    assert result.exit_code == 3, result.output
+    assert "results in" in result.stderr
+    assert result.stderr.rstrip().endswith("predictions.csv, predictions.jsonl, report.html")
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert report.count('<li class="card"') == 5
+    assert "1 could not be read" in report
+    assert bundle.manifest.notice in report
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "journal.jsonl",
+        "predictions.csv",
+        "predictions.jsonl",
+        "report.html",
+    ]
+
+
+@pytest.mark.parametrize("level", get_args(Level))
+def test_predict_writes_a_report_at_every_level(run, folder, tmp_path, level):
+    result = run("predict", folder, "--output", tmp_path / "out", "--save", "report", "--level", level)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "report.html").stat().st_size > 20_000
+
+
 def test_predict_agrees_with_the_python_interface(run, folder, tmp_path, predictor):
     run("predict", folder, "--output", tmp_path / "out", "--batch-size", 3)
     for row in rows(tmp_path / "out"):

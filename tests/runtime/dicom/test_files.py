@@ -48,6 +48,31 @@ def test_predict_writes_every_kind_for_dicom_sources(run, tmp_path, photograph):
     assert "Warning" not in result.stderr
 
 
+def test_predict_keeps_the_frames_that_are_finished(run, tmp_path, photograph):
+    write(tmp_path / "in" / "study.dcm", dataset(np.stack([photograph, photograph[::-1]]), frames=2))
+    run(tmp_path / "in", "--save", "dicom-sr")
+    objects = {path.name: path.read_bytes() for path in (tmp_path / "out" / "dicom-sr").iterdir()}
+    result = run(tmp_path / "in", "--save", "dicom-sr")
+    assert result.exit_code == 0, result.output
+    assert "2 were finished by an earlier run and kept" in result.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "dicom-sr").iterdir()} == objects
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [Path(line["image"]).name for line in lines] == ["study.dcm#1", "study.dcm#2"]
+    assert lines[0]["melanoma_probability"] != lines[1]["melanoma_probability"]
+
+
+def test_predict_names_anonymous_frames_apart(run, tmp_path, photograph):
+    write(tmp_path / "in" / "study.dcm", dataset(np.stack([photograph, photograph[::-1]]), frames=2))
+    for _ in range(2):  # the second time from the journal
+        result = run(tmp_path / "in", "--save", "overlays", "--anonymous")
+        assert result.exit_code == 0, result.output
+        names = sorted(path.name for path in (tmp_path / "out" / "overlays").iterdir())
+        assert [name[32:] for name in names] == ["_0001.jpg", "_0002.jpg"]
+        text = (tmp_path / "out" / "predictions.jsonl").read_text()
+        assert [json.loads(line)["image"] + ".jpg" for line in text.splitlines()] == names
+        assert "study" not in text
+
+
 def test_predict_says_how_many_images_get_no_dicom_files(run, tmp_path, photograph, write_image):
     write(tmp_path / "in" / "a", dataset(photograph))
     write_image(tmp_path / "in" / "b.png", photograph)
@@ -87,6 +112,9 @@ def test_predict_keeps_the_numbers_where_the_source_cannot_be_referred_to(
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok", "ok"]
     assert [line["files"] for line in lines] == [["dicom-sr/a.dcm"], []]
+    again = run(tmp_path / "in", "--save", "dicom-sr")
+    assert again.exit_code == 3, "what could not be written is told again"
+    assert message in again.stderr
 
 
 def test_missing_extra_names_the_command(bundle, photograph, tmp_path, monkeypatch):
@@ -101,7 +129,7 @@ def test_missing_extra_names_the_command(bundle, photograph, tmp_path, monkeypat
 
 def test_kinds_that_are_not_dicom_need_no_dicom_source(bundle):
     dicom = DicomFiles(["masks", "overlays"], bundle, [InputImage(Path("a.jpg"), "a")])
-    assert (dicom.kinds, dicom.others, dicom.problems) == ([], 0, [])
+    assert (dicom.kinds, dicom.others, dicom.problems) == ([], 0, {})
 
 
 def test_full_disk_stops_the_run(bundle, predictor, photograph, tmp_path):
@@ -128,33 +156,6 @@ def test_levels_have_the_dicom_kinds_that_they_compute(level, kinds):
             parse_save(kind, level)
 
 
-def test_continued_run_keeps_frames_and_their_dicom_files(run, tmp_path, photograph):
-    frames = np.stack([photograph, photograph[::-1], photograph[:, ::-1]])
-    path = write(tmp_path / "in" / "study.dcm", dataset(frames, frames=3))
-    assert run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify").exit_code == 0
-    written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm")}
-    result = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
-    assert "3 were finished by an earlier run and kept" in result.stderr
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm")} == written
-    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
-    assert [line["image"] for line in lines] == [f"{path}#{number}" for number in (1, 2, 3)]
-    assert len({line["sha256"] for line in lines}) == 3
-
-
-def test_image_whose_dicom_files_could_not_be_written_is_tried_again(run, tmp_path, photograph, monkeypatch):
-    write(tmp_path / "in" / "a", dataset(photograph))
-
-    def broken(*_):
-        raise ValueError("bad attribute")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("biounet_edge.dicom.files._encode", broken)
-        first = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
-    second = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
-    assert (first.exit_code, second.exit_code) == (3, 0), second.output
-    assert (tmp_path / "out" / "dicom-sr" / "a.dcm").is_file()
-
-
 def test_anonymous_run_reads_dicom_and_writes_none(run, tmp_path, photograph):
     write(tmp_path / "in" / "Mustermann", dataset(photograph))
     refused = run(tmp_path / "in", "--anonymous", "--save", "dicom-sr")
@@ -163,3 +164,14 @@ def test_anonymous_run_reads_dicom_and_writes_none(run, tmp_path, photograph):
     result = run(tmp_path / "in", "--anonymous", "--save", "none")
     assert result.exit_code == 0, result.output
     assert "Mustermann" not in result.output + (tmp_path / "out" / "predictions.jsonl").read_text()
+
+
+def test_link_in_the_output_folder_does_not_lead_dicom_files_out_of_it(run, tmp_path, photograph):
+    write(tmp_path / "in" / "a", dataset(photograph))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dicom-sr").symlink_to(tmp_path / "elsewhere")
+    result = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
+    assert result.exit_code == 1
+    assert "dicom-sr leads out of the output folder" in result.stderr
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -1,0 +1,75 @@
+// Reads photographs with a bundle: node predict.mjs BUNDLE IMAGE... prints a JSON object for each.
+//
+// The manifest says all that is needed: input size, names, operating points. Normalisation is in the graph.
+// JPEGs are decoded whole here; biounet-edge decodes those with 1600 pixels and more on the short side at reduced
+// scale, which changes their probabilities by some thousandths (docs/embedding.md).
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import * as ort from "onnxruntime-node";
+import sharp from "sharp";
+import { stretchArea } from "./resize.mjs";
+
+/**
+ * Loads the graph of a level.
+ *
+ * @param {string} folder The bundle.
+ * @param {string} level "classify", "cam" or "full".
+ * @returns {Promise<{manifest: object, session: ort.InferenceSession}>}
+ */
+export async function openBundle(folder, level = "classify") {
+  const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
+  if (manifest.format !== 1) throw new Error(`expected a bundle of format 1, got format ${manifest.format}`);
+  if (!(level in manifest.levels)) throw new Error(`the bundle has no level ${level}`);
+  const session = await ort.InferenceSession.create(join(folder, manifest.levels[level].graphs.float32));
+  return { manifest, session };
+}
+
+/**
+ * Reads one photograph.
+ *
+ * @param {{manifest: object, session: ort.InferenceSession}} bundle From openBundle.
+ * @param {string | Buffer} source Path of an image file, or its bytes.
+ * @returns {Promise<object>} Probabilities, decisions and contributions.
+ */
+export async function predict({ manifest, session }, source) {
+  const { name, height, width } = manifest.input;
+  // Upright by the EXIF orientation; values as stored, because no colour profile is applied in training.
+  const { data, info } = await sharp(source, { autoOrient: true, ignoreIcc: true, failOn: "truncated" })
+    .removeAlpha()
+    .toColourspace("srgb")
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  const pixels = stretchArea(data, [info.height, info.width], [height, width]);
+  const outputs = await session.run({ [name]: new ort.Tensor("uint8", pixels, [1, height, width, 3]) });
+  const melanoma = outputs.melanoma_probability.data[0];
+  return {
+    width: info.width,
+    height: info.height,
+    melanoma_probability: melanoma,
+    melanoma: melanoma >= manifest.melanoma.threshold,
+    melanoma_bias: manifest.melanoma.bias,
+    melanoma_temperature: manifest.melanoma.temperature,
+    indicators: Object.fromEntries(
+      manifest.indicators.map((indicator, j) => {
+        const probability = outputs.indicator_probability.data[j];
+        const present = probability >= manifest.operating_points[indicator].presence;
+        return [indicator, { probability, present, contribution: outputs.melanoma_contribution.data[j] }];
+      }),
+    ),
+  };
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  const [folder, ...images] = process.argv.slice(2);
+  if (images.length === 0) {
+    console.error("usage: node predict.mjs BUNDLE IMAGE...");
+    process.exit(2);
+  }
+  const bundle = await openBundle(folder);
+  if (bundle.manifest.notice) console.error(bundle.manifest.notice);
+  for (const image of images) {
+    console.log(JSON.stringify({ image, ...(await predict(bundle, image)) }));
+  }
+}

@@ -1,0 +1,64 @@
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from biounet_edge import Predictor, default_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+NODE = ROOT / "examples" / "node"
+SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
+
+
+@pytest.fixture(scope="module")
+def predict():
+    """Runs the example on photographs; returns its objects."""
+    if shutil.which("node") is None:
+        pytest.skip("Node is not installed")
+    if not (NODE / "node_modules").is_dir():
+        pytest.skip("its packages are not installed: npm ci --ignore-scripts in examples/node")
+
+    def run(*paths: Path, bundle: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = ["node", "predict.mjs", str(bundle or default_bundle()), *map(str, paths)]
+        return subprocess.run(command, cwd=NODE, capture_output=True, text=True)
+
+    return run
+
+
+def test_node_reproduces_the_probabilities_of_python(predict):
+    result = predict(*SAMPLES)
+    assert result.returncode == 0, result.stderr
+    assert "Not for clinical use" in result.stderr
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(found) == len(SAMPLES)
+    with Predictor(device="cpu", precision="float32", level="classify") as predictor:
+        for path, ours in zip(SAMPLES, found, strict=True):
+            expected = predictor.predict(path).to_dict()
+            assert (ours["width"], ours["height"]) == (expected["width"], expected["height"])
+            assert ours["melanoma"] == expected["melanoma"]
+            assert ours["melanoma_probability"] == pytest.approx(expected["melanoma_probability"], abs=1e-4)
+            for name, finding in expected["indicators"].items():
+                assert ours["indicators"][name]["present"] == finding["present"]
+                for value in ("probability", "contribution"):
+                    assert ours["indicators"][name][value] == pytest.approx(finding[value], abs=1e-4)
+
+
+def test_node_turns_a_photograph_upright(predict, tmp_path):
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif
+    turned = tmp_path / "turned.jpg"
+    turned.write_bytes(b"\xff\xd8" + segment + SAMPLES[0].read_bytes()[2:])
+    (line,) = predict(turned).stdout.splitlines()
+    with Predictor(device="cpu", precision="float32", level="classify") as predictor:
+        expected = predictor.predict(turned)
+    assert (json.loads(line)["height"], json.loads(line)["width"]) == expected.size == (700, 525)
+    assert json.loads(line)["melanoma_probability"] == pytest.approx(expected.melanoma_probability, abs=1e-4)
+
+
+def test_node_refuses_a_bundle_of_another_format(predict, tmp_path):
+    (tmp_path / "manifest.json").write_text('{"format": 2}')
+    result = predict(SAMPLES[0], bundle=tmp_path)
+    assert result.returncode != 0
+    assert "expected a bundle of format 1, got format 2" in result.stderr
