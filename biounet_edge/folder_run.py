@@ -21,7 +21,7 @@ from biounet_edge.dicom.content import Frame
 from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage
 from biounet_edge.errors import ImageError, InputError, OutputError
-from biounet_edge.image_file import read_file
+from biounet_edge.image_file import checksum
 from biounet_edge.journal import FinishedEntry, Journal
 from biounet_edge.outcome_record import Outcome
 from biounet_edge.overlay import OVERLAY_PX
@@ -173,20 +173,20 @@ def _plan(
     if len(journal) == 0:
         return [_Task(image, None) for image in images]
 
-    def checksum(image: InputImage) -> str | None:
+    def content(image: InputImage) -> str | None:
         if not anonymous and image.stem not in journal:
             return None
         try:
-            return hashlib.sha256(read_file(image.path)).hexdigest()
+            return checksum(image.source)
         except ImageError:
             return None
 
     with ThreadPoolExecutor() as pool:
-        checksums = list(pool.map(checksum, images))
+        checksums = list(pool.map(content, images))
     tasks = []
     for image, sha256 in zip(images, checksums, strict=True):
         if anonymous and sha256 is not None:
-            image = replace(image, stem=_hash_name(image, sha256))
+            image = replace(image, stem=sha256[:HASH_CHARACTERS])
         entry = None if sha256 is None else journal.find(image.stem, sha256)
         finished = entry is not None and (report is None or report.has(image, entry.outcome))
         tasks.append(_Task(image, sha256 if finished else None))
@@ -240,11 +240,5 @@ def _named(image: InputImage, outcome: Outcome, place: int, anonymous: bool) -> 
     """Takes the names away where they must not be kept."""
     if not anonymous:
         return image, outcome
-    name = _hash_name(image, outcome.sha256) if outcome.sha256 else f"unreadable-{place}"
+    name = outcome.sha256[:HASH_CHARACTERS] if outcome.sha256 else f"unreadable-{place}"
     return replace(image, stem=name), replace(outcome, source=name)
-
-
-def _hash_name(image: InputImage, sha256: str) -> str:
-    """Names an image by its content; the frames of one file have one content, and their numbers."""
-    frame = "" if image.frame is None else f"_{image.frame:04d}"
-    return sha256[:HASH_CHARACTERS] + frame

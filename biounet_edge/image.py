@@ -59,16 +59,13 @@ def read_input(source: str | Path | bytes | Frame, height: int, width: int) -> N
     return resize_to_input(read_photograph(source, height, width).pixels, height, width)
 
 
-def read_photograph(
-    source: str | Path | bytes | Frame, height: int, width: int, frame: int | None = None
-) -> Photograph:
+def read_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Photograph:
     """Reads an image file with as many pixels as the network and an overlay need.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
         height: Input height in pixels.
         width: Input width in pixels.
-        frame: Which frame of a DICOM file's bytes is meant, from 1, where it has several.
 
     Returns:
         The photograph, for `resize_to_input` and `reduce_to`, and its size in the file.
@@ -76,7 +73,7 @@ def read_photograph(
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    dicom = read_dicom(source, MAX_PIXELS, frame)
+    dicom = read_dicom(source, MAX_PIXELS)
     if isinstance(dicom, np.ndarray):
         return Photograph(dicom, (dicom.shape[0], dicom.shape[1]))
     data, header = _open(source if dicom is None else dicom)

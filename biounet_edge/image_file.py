@@ -1,9 +1,12 @@
 """The bytes of an image file, whatever a folder holds under its name: a pipe, a device, a file being made."""
 
+import hashlib
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 
+from biounet_edge.dicom.content import Frame
 from biounet_edge.errors import ImageError
 
 MAX_FILE_BYTES = 2 * 1024**3
@@ -48,3 +51,46 @@ def read_file(path: Path) -> bytes:
     ):  # fmt: skip
         raise ImageError("the file changed while it was read: wait until it is complete and start again")
     return content
+
+
+def checksum(source: Path | Frame) -> str:
+    """Identifies what is to be read by its content.
+
+    Args:
+        source: A file, or one frame of a DICOM file.
+
+    Returns:
+        A SHA-256 in hexadecimal; the same that the prediction carries.
+
+    Raises:
+        ImageError: If the file cannot be read.
+    """
+    if isinstance(source, Frame):
+        return frame_checksum(source)
+    return hashlib.sha256(read_file(source)).hexdigest()
+
+
+def frame_checksum(frame: Frame) -> str:
+    """Identifies one frame of a DICOM file by the content of the file and its number.
+
+    Args:
+        frame: The frame.
+
+    Returns:
+        A SHA-256 in hexadecimal.
+
+    Raises:
+        ImageError: If the file cannot be read.
+    """
+    try:
+        status = os.stat(frame.path)
+    except OSError as error:
+        raise ImageError(f"the file cannot be read: {error.strerror}") from error
+    digest = _digest(frame.path, (status.st_ino, status.st_size, status.st_mtime_ns)).copy()
+    digest.update(f"#{frame.number}".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)  # of the files whose frames are being read: hundreds of frames may be in one
+def _digest(path: Path, state: tuple[int, int, int]) -> "hashlib._Hash":
+    return hashlib.sha256(read_file(path))

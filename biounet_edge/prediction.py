@@ -118,7 +118,8 @@ class Prediction:
     preview: NDArray[np.uint8] | None = field(default=None, repr=False)
     """The photograph, reduced, RGB, where it was asked for; else None."""
     sha256: str | None = None
-    """SHA-256 of the image file's content, in hexadecimal; None where pixels were given."""
+    """SHA-256 of the image file's content, in hexadecimal, for a frame with "#" and its number behind that
+    content; None where pixels were given."""
 
     def to_dict(self) -> dict[str, Any]:
         """Makes the numbers ready for JSON.

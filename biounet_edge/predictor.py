@@ -20,7 +20,7 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.dicom.content import Frame
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
 from biounet_edge.image import Photograph, read_photograph, reduce_to, resize_to_input
-from biounet_edge.image_file import read_file
+from biounet_edge.image_file import frame_checksum, read_file
 from biounet_edge.manifest import Level, Precision
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 
@@ -151,10 +151,13 @@ class Predictor:
         try:
             if isinstance(source, np.ndarray):
                 photograph = Photograph(_check_pixels(source), (source.shape[0], source.shape[1]))
+            elif isinstance(source, Frame):  # of a file that may be too large to be held for each of them
+                sha256 = frame_checksum(source)
+                photograph = read_photograph(source, spec.height, spec.width)
             else:
-                data, frame = _read(source)
+                data = source if isinstance(source, bytes) else read_file(Path(source))
                 sha256 = hashlib.sha256(data).hexdigest()
-                photograph = read_photograph(data, spec.height, spec.width, frame)
+                photograph = read_photograph(data, spec.height, spec.width)
             return _Prepared(
                 source=_name(source),
                 size=photograph.size,
@@ -206,15 +209,6 @@ class _Prepared:
     pixels: NDArray[np.uint8]
     preview: NDArray[np.uint8] | None
     sha256: str | None
-
-
-def _read(source: str | Path | bytes | Frame) -> tuple[bytes, int | None]:
-    """The bytes of a file, and which of its frames is meant."""
-    if isinstance(source, bytes):
-        return source, None
-    if isinstance(source, Frame):
-        return read_file(source.path), source.number
-    return read_file(Path(source)), None
 
 
 def _name(source: Source) -> str:

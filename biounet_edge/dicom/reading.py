@@ -17,15 +17,12 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
-def read_dicom(
-    source: str | Path | bytes | Frame, max_pixels: int, number: int | None = None
-) -> NDArray[np.uint8] | bytes | None:
+def read_dicom(source: str | Path | bytes | Frame, max_pixels: int) -> NDArray[np.uint8] | bytes | None:
     """Reads a photograph if it is a DICOM file; of a file that is none, 132 bytes are read.
 
     Args:
         source: Path of a file, its bytes, or one frame of a DICOM file.
         max_pixels: Largest frame that is decoded, in pixels.
-        number: Which frame of bytes is meant, from 1, where there are several.
 
     Returns:
         As `read_frame`; None where the source is no DICOM file.
@@ -34,7 +31,7 @@ def read_dicom(
         ImageError: As `read_frame`, or if the file cannot be read.
     """
     if isinstance(source, bytes):
-        return read_frame(io.BytesIO(source), number, max_pixels) if is_dicom(source[:132]) else None
+        return read_frame(io.BytesIO(source), None, max_pixels) if is_dicom(source[:132]) else None
     frame = source if isinstance(source, Frame) else None
     path = frame.path if frame else Path(str(source))
     if not frame and not is_dicom_file(path):

@@ -334,7 +334,7 @@ def test_outcomes_carry_the_checksum_of_the_content(predictor, paths, tmp_path):
 
 
 def test_stream_goes_on_where_an_image_does_not_fit_into_the_memory(predictor, paths, monkeypatch):
-    def too_large(data, height, width, frame):
+    def too_large(data, height, width):
         raise MemoryError
 
     monkeypatch.setattr("biounet_edge.predictor.read_photograph", too_large)
