@@ -178,3 +178,14 @@ def test_anonymous_run_reads_dicom_and_writes_none(run, tmp_path, photograph):
     result = run(tmp_path / "in", "--anonymous", "--save", "none")
     assert result.exit_code == 0, result.output
     assert "Mustermann" not in result.output + (tmp_path / "out" / "predictions.jsonl").read_text()
+
+
+def test_link_in_the_output_folder_does_not_lead_dicom_files_out_of_it(run, tmp_path, photograph):
+    write(tmp_path / "in" / "a", dataset(photograph))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dicom-sr").symlink_to(tmp_path / "elsewhere")
+    result = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
+    assert result.exit_code == 1
+    assert "dicom-sr leads out of the output folder" in result.stderr
+    assert list((tmp_path / "elsewhere").iterdir()) == []
