@@ -67,7 +67,7 @@ def checksum(source: Path | Frame) -> str:
     """
     if isinstance(source, Frame):
         return frame_checksum(source)
-    return hashlib.sha256(read_file(source)).hexdigest()
+    return _digest(source).hexdigest()
 
 
 def frame_checksum(frame: Frame) -> str:
@@ -82,15 +82,20 @@ def frame_checksum(frame: Frame) -> str:
     Raises:
         ImageError: If the file cannot be read.
     """
-    try:
-        status = os.stat(frame.path)
-    except OSError as error:
-        raise ImageError(f"the file cannot be read: {error.strerror}") from error
-    digest = _digest(frame.path, (status.st_ino, status.st_size, status.st_mtime_ns)).copy()
+    digest = _digest(frame.path).copy()
     digest.update(f"#{frame.number}".encode())
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=4)  # of the files whose frames are being read: hundreds of frames may be in one
-def _digest(path: Path, state: tuple[int, int, int]) -> "hashlib._Hash":
+def _digest(path: Path) -> "hashlib._Hash":
+    """A file may hold hundreds of frames, and a folder that is watched is looked at again and again."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ImageError(f"the file cannot be read: {error.strerror}") from error
+    return _digest_of_state(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=10_000)  # of half a kilobyte
+def _digest_of_state(path: Path, state: tuple[int, int, int]) -> "hashlib._Hash":
     return hashlib.sha256(read_file(path))

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,10 @@ Source = str | Path | bytes | Frame | NDArray[np.uint8]
 
 
 class Predictor:
-    """A loaded bundle that reads photographs. May be used from several threads."""
+    """A loaded bundle that reads photographs. May be used from several threads.
+
+    Pickled, it is its configuration: a process that unpickles it opens the bundle and loads the graph anew.
+    """
 
     def __init__(
         self,
@@ -61,9 +65,16 @@ class Predictor:
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.level: Level = level
+        self._asked = device, precision
         selection = open_backend(self.bundle, level, device, precision)
         self.selection: str = selection.reason
         self._backend: Backend | None = selection.backend
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Pickles what the predictor was made from, so that a worker process loads one of its own."""
+        device, precision = self._asked
+        make = partial(Predictor, device=device, precision=precision, level=self.level)
+        return make, (self.bundle.folder,)
 
     @property
     def backend(self) -> Backend:

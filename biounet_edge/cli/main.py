@@ -15,6 +15,7 @@ from biounet_edge.cli.benchmark import benchmark
 from biounet_edge.cli.build import build
 from biounet_edge.cli.console import print_json, say, without_paths
 from biounet_edge.cli.doctor import doctor
+from biounet_edge.cli.watch import watch
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.version import __version__
 
@@ -203,6 +204,7 @@ def verify(
 app.command()(benchmark)
 app.command()(build)
 app.command()(doctor)
+app.command()(watch)
 
 
 def main() -> None:

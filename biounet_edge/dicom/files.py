@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 class DicomFiles:
     """Writes predictions of DICOM sources into the sources' studies. May be used from several threads."""
 
-    def __init__(self, save: Iterable[Save], bundle: Bundle, images: Iterable[InputImage]) -> None:
+    def __init__(
+        self, save: Iterable[Save], bundle: Bundle, images: Iterable[InputImage], *, needed: bool = True
+    ) -> None:
         """Checks that what was asked for can be had.
 
         Args:
             save: Kinds to write; others than DICOM_KINDS are none of its business.
             bundle: The bundle that computes, which every object names.
             images: The images of the run.
+            needed: Whether at least one of them has to be a DICOM file.
 
         Raises:
-            InputError: If DICOM files are to be written, and no image is DICOM or the extra is missing.
+            InputError: If DICOM files are to be written, and the extra is missing or no image is a DICOM file
+                where one is needed.
         """
         self.kinds = [kind for kind in save if kind in DICOM_KINDS]
         """Kinds that are written."""
@@ -50,7 +54,7 @@ class DicomFiles:
             ) from error
         found = [is_dicom_file(image.path) for image in images]
         self.others = found.count(False)
-        if not any(found):
+        if needed and not any(found):
             raise InputError(
                 f"{', '.join(self.kinds)} are filed under the study of a DICOM source, and none of the "
                 f"{len(found)} images is a DICOM file: leave them out of --save, or name DICOM files"

@@ -1,10 +1,11 @@
+import hashlib
 import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from biounet_edge import ImageError
+from biounet_edge import ImageError, image_file
 from biounet_edge.image_file import read_file
 
 posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such files")
@@ -98,3 +99,13 @@ def test_read_file_says_why_a_folder_cannot_be_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ImageError, match=r"^the file cannot be read: Permission denied$"):
         read_file(tmp_path)
+
+
+def test_checksum_reads_a_file_again_only_after_a_change(tmp_path, monkeypatch):
+    path, reads = tmp_path / "a.png", []
+    monkeypatch.setattr(image_file, "read_file", lambda path: reads.append(path) or path.read_bytes())
+    path.write_bytes(b"one")
+    assert image_file.checksum(path) == image_file.checksum(path) == hashlib.sha256(b"one").hexdigest()
+    assert reads == [path]
+    path.write_bytes(b"other")
+    assert image_file.checksum(path) == hashlib.sha256(b"other").hexdigest()

@@ -1,4 +1,5 @@
 import hashlib
+import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -341,3 +342,12 @@ def test_stream_goes_on_where_an_image_does_not_fit_into_the_memory(predictor, p
     (failure,) = predictor.stream([paths[0]])
     assert failure.error == "the image is too large for the memory that is free now"
     assert failure.sha256 is None
+
+
+def test_pickled_predictor_is_loaded_anew_where_it_is_unpickled(bundle, photograph):
+    with Predictor(bundle, device="cpu", precision="float32", level="classify") as predictor:
+        expected = predictor.predict(photograph)
+        with pickle.loads(pickle.dumps(predictor)) as copy:
+            assert copy.backend is not predictor.backend
+            assert (copy.level, copy.backend.device, copy.backend.precision) == ("classify", "cpu", "float32")
+            assert copy.predict(photograph).melanoma_probability == expected.melanoma_probability

@@ -1,0 +1,125 @@
+"""Reads photographs as they arrive in a folder, until it is told to stop."""
+
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from biounet_edge.dicom.files import DicomFiles
+from biounet_edge.discovery import InputImage, discover
+from biounet_edge.errors import InputError
+from biounet_edge.folder_run import Finished, RunOptions, run_folder
+from biounet_edge.predictor import Predictor
+
+_State = tuple[int, int, int]  # inode, size in bytes, time of the last change in nanoseconds
+
+
+def watch_folder(
+    predictor: Predictor,
+    folder: Path,
+    output: Path,
+    options: RunOptions,
+    stop: Event,
+    *,
+    settle_s: float = 2.0,
+    interval_s: float = 1.0,
+    report: Callable[[str], None] = lambda line: None,
+) -> Generator[Finished, None, None]:
+    """Reads every photograph of a folder, and then those that arrive, once each has stopped growing.
+
+    Each round is a run over all that is there, which skips what is finished. So the tables list what is in
+    the folder, a photograph that was replaced is read again, and whatever stops the watch, the next one
+    continues.
+
+    Args:
+        predictor: The loaded bundle.
+        folder: Where photographs arrive; its subfolders are watched, too.
+        output: Output folder; made where it is missing.
+        options: How each round is done. With batches of 1 an arrival never computes its neighbours again.
+        stop: Ends the watch when it is set, after the photograph that is being read.
+        settle_s: How long a file must not have changed, in seconds.
+        interval_s: Time between two looks at the folder, in seconds.
+        report: Called with a sentence where the folder cannot be looked at for now, or a result cannot be
+            written as DICOM.
+
+    Yields:
+        What came of each photograph that was read, none that was kept.
+
+    Raises:
+        InputError: If the folder is not there at the start, or an extra for what is to be saved is missing.
+        OutputError: If a result cannot be written, or another run writes to the output folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: name the one that photographs arrive in")
+    arrivals, reachable = _Arrivals(settle_s), True
+    done: dict[str, _State] = {}
+    while not stop.is_set():
+        images, problem = _look(folder, output)
+        if problem is not None:
+            if reachable:
+                report(problem)
+            reachable = False
+            stop.wait(interval_s)
+            continue
+        reachable = True
+        settled = arrivals.settled(images, time.monotonic())
+        states = {name: state for name, (_, state) in settled.items()}
+        if states != done:
+            ready = [image for image, _ in settled.values()]
+            dicom = DicomFiles(options.save, predictor.bundle, ready, needed=False)
+            with closing(run_folder(predictor, ready, output, options, dicom)) as run:
+                for item in run:
+                    if not item.kept:
+                        yield item
+                    if stop.is_set():
+                        return
+            for line in dicom.problems.values():
+                report(line)
+            done = states
+        stop.wait(interval_s)
+
+
+@dataclass
+class _Arrivals:
+    """Since when each file has been as it is."""
+
+    settle_s: float
+    _since: dict[Path, tuple[_State, float]] = field(default_factory=dict)
+
+    def settled(self, images: list[InputImage], now: float) -> dict[str, tuple[InputImage, _State]]:
+        """Finds the images whose files no longer change, by what they are called."""
+        states = {path: _state(path) for path in {image.path for image in images}}
+        self._since = {
+            path: self._since[path] if path in self._since and self._since[path][0] == state else (state, now)
+            for path, state in states.items()
+            if state is not None
+        }
+        return {
+            str(image.source): (image, self._since[image.path][0])
+            for image in images
+            if image.path in self._since and now - self._since[image.path][1] >= self.settle_s
+        }
+
+
+def _look(folder: Path, output: Path) -> tuple[list[InputImage], str | None]:
+    """What is in the folder, and why it cannot be seen."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return [], f"the folder {folder} cannot be read for now: {error.strerror}"
+    try:
+        return discover([folder], output), None
+    except InputError:  # there is nothing yet
+        return [], None
+
+
+def _state(path: Path) -> _State | None:
+    """What changes while a file is written; None where it is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
