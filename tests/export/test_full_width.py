@@ -100,7 +100,9 @@ class FullWidth:
 @pytest.fixture(scope="module")
 def full_width(tmp_path_factory: pytest.TempPathFactory) -> FullWidth:
     torch.manual_seed(0)
-    network = IndicatorNetwork(NetworkConfig(base_width=64), ("indicator", "melanoma"))
+    network = IndicatorNetwork(
+        NetworkConfig(base_width=64, heatmap_size_px=SIZE_PX), ("indicator", "melanoma")
+    )
     train(network)
     network.requires_grad_(False).eval()
     pixels, _ = draw(3, SIZE_PX, seed=STEPS + 1)
