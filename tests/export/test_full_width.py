@@ -130,16 +130,18 @@ def test_all_heatmaps_are_those_of_autograd(full_width: FullWidth, batch: int) -
     expected, exact = full_width.heatmaps[:batch], full_width.exact[:batch]
 
     assert expected.any(axis=(2, 3)).all(), "every compared heatmap must show something"
-    difference = np.abs(heatmaps - expected).max(axis=(0, 2, 3))
-    error = np.abs(heatmaps - exact).max(axis=(0, 2, 3))
-    # Both sides are float32, and a heatmap divided by its maximum carries about 2e-6 times its cancellation
-    # (see export/parity.py). Down to the three finest the gradient passes 13 more blocks of ReLU masks, which
-    # may switch where an activation is zero but for rounding.
-    assert (difference[:FINEST] <= 1e-3).all()
-    assert (difference[FINEST:] <= 1e-4).all()
-    # Against the truth the same gates hold, so that agreement is not two equal mistakes.
-    assert (error[:FINEST] <= 1e-3).all()
-    assert (error[FINEST:] <= 1e-4).all()
+    difference, error, own = (
+        np.abs(one - other).max(axis=(0, 2, 3))
+        for one, other in ((heatmaps, expected), (heatmaps, exact), (expected, exact))
+    )
+    # A heatmap divided by its maximum carries about 2e-6 times its cancellation (see export/parity.py). Down to
+    # the three finest the gradient passes 13 more blocks of ReLU masks, which may switch where an activation is
+    # zero but for rounding.
+    gates = np.where(np.arange(HEATMAPS) < FINEST, 1e-3, 1e-4)
+    assert (error <= gates).all()
+    # PyTorch's float32 may be further from float64 than the graph is: 1.3e-4 was seen where the graph had 2e-5.
+    assert (own <= 10 * gates).all()
+    assert (difference <= gates + own).all()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
