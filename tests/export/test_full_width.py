@@ -134,12 +134,12 @@ def test_all_heatmaps_are_those_of_autograd(full_width: FullWidth, batch: int) -
         np.abs(one - other).max(axis=(0, 2, 3))
         for one, other in ((heatmaps, expected), (heatmaps, exact), (expected, exact))
     )
-    # A heatmap divided by its maximum carries about 2e-6 times its cancellation (see export/parity.py). Down to
-    # the three finest the gradient passes 13 more blocks of ReLU masks, which may switch where an activation is
-    # zero but for rounding.
+    # A heatmap divided by its maximum carries about 2e-6 times its cancellation (see export/parity.py). Down
+    # to the three finest the gradient passes 13 more blocks of ReLU masks, which may switch where an
+    # activation is zero but for rounding.
     gates = np.where(np.arange(HEATMAPS) < FINEST, 1e-3, 1e-4)
     assert (error <= gates).all()
-    # PyTorch's float32 may be further from float64 than the graph is: 1.3e-4 was seen where the graph had 2e-5.
+    # PyTorch's float32 may be further from float64 than the graph is: 1.3e-4 was seen, and 2e-5 of the graph.
     assert (own <= 10 * gates).all()
     assert (difference <= gates + own).all()
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from biounet_edge.bundle import Bundle
 from biounet_edge.verification import verify
-from export.bundle import export_bundle
+from export.bundle import ExportOptions, export_bundle
 from export.parity import run_graph
 from export.weights import round_convolutions, write_graphs
 
@@ -53,7 +53,7 @@ def test_a_bundle_in_float16_passes_its_gates(
     checkpoint: Path, exported: tuple[Path, object], tmp_path: Path
 ) -> None:
     out = tmp_path / "half"
-    export_bundle(checkpoint, out, weights="float16")
+    export_bundle(checkpoint, out, ExportOptions(weights="float16"))
     bundle = Bundle.open(out)
     assert bundle.manifest.weights == "float16"
     assert verify(bundle, "cpu").passed
