@@ -11,7 +11,7 @@ from train.tables.runs import JudgedRun
 
 def format_table_7(runs: Sequence[JudgedRun]) -> str:
     """Table 7 as Markdown: the paper's topology, then each topology of the runs."""
-    full = NetworkConfig()
+    full = NetworkConfig(heatmap_size_px=512)  # the paper's
     topologies = [full]
     for run in runs:
         # Which tasks an encoder has changes its cost by a few thousand operations.
