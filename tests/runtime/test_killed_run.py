@@ -102,7 +102,7 @@ def test_killed_run_loses_nothing_and_ends_like_an_undisturbed_one(
 
 
 def test_interrupted_run_ends_with_130_and_is_continued(make_images, start, tmp_path):
-    images, output = make_images(12), tmp_path / "out"
+    images, output = make_images(60), tmp_path / "out"  # so many that it cannot end before the signal
     assert end(start(images, tmp_path / "whole"))[0] == 3
     process = start(images, output)
     while journal_lines(output) < 4 and process.poll() is None:
