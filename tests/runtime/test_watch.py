@@ -75,7 +75,7 @@ def test_watch_reads_what_is_there_and_what_arrives(classifying, photograph, wri
 def test_watch_waits_until_a_file_has_stopped_growing(classifying, photograph, write_image, tmp_path):
     content = write_image(tmp_path / "whole.png", photograph).read_bytes()
     (tmp_path / "in").mkdir()
-    with Watch(classifying, tmp_path / "in", tmp_path / "out", settle_s=0.5) as watch:
+    with Watch(classifying, tmp_path / "in", tmp_path / "out", settle_s=3) as watch:
         with (tmp_path / "in" / "a.png").open("wb") as file:
             for start in range(0, len(content), len(content) // 5 + 1):
                 file.write(content[start : start + len(content) // 5 + 1])
@@ -113,7 +113,9 @@ def test_watch_survives_a_folder_that_is_gone_for_a_while(classifying, photograp
     with Watch(classifying, tmp_path / "in", tmp_path / "out") as watch:
         watch.wait(1)
         shutil.move(tmp_path / "in", tmp_path / "away")
-        time.sleep(0.3)
+        end = time.monotonic() + 20
+        while not watch.lines and time.monotonic() < end:
+            time.sleep(0.02)
         write_image(tmp_path / "away" / "b.png", photograph)
         shutil.move(tmp_path / "away", tmp_path / "in")
         assert watch.wait(2) == ["a.png", "b.png"]
