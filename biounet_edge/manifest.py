@@ -32,6 +32,9 @@ bfloat16."""
 WeightFormat = Literal["float32", "float16"]
 """Number format of stored convolution weights, which is no matter of what a graph computes in."""
 
+GraphFile = Annotated[str, Field(pattern=r"\.onnx$")]
+"""File name of a graph. Libraries choose by the ending how they read it, and ONNX is what is inspected."""
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Triple = tuple[float, float, float]
 
@@ -83,7 +86,7 @@ class InputSpec(_Section):
 class LevelSpec(_Section):
     """One composed graph, in each precision that the bundle has."""
 
-    graphs: dict[GraphPrecision, str]
+    graphs: dict[GraphPrecision, GraphFile]
     """File name of the ONNX graph by the number format that it computes in; float32 is always there."""
     outputs: list[str] = Field(min_length=1)
     """Names of the graph's outputs, in its order; the same in every precision."""
@@ -175,7 +178,7 @@ class Manifest(_Section):
     """The composed graphs."""
     outputs: dict[str, OutputSpec]
     """What each output of the graphs is."""
-    components: dict[GraphPrecision, list[str]]
+    components: dict[GraphPrecision, list[GraphFile]]
     """Files of the graphs that the composed ones are made of, by precision."""
     weights: WeightFormat = "float32"
     """Number format of the convolution weights in weights.bin."""

@@ -13,6 +13,7 @@ Field = tuple[int, int | memoryview]
 """Number and value: an integer, or the bytes of a text, a message or packed numbers."""
 
 _FIXED = {1: 8, 5: 4}  # wire type -> bytes
+_KEY_BYTES = 5  # of a field's number and wire type, at most; readers cut what is in them off above 32 bits
 
 
 def read_fields(message: memoryview) -> Iterator[Field]:
@@ -32,7 +33,12 @@ def read_fields(message: memoryview) -> Iterator[Field]:
         key = message[position]
         position += 1
         if key > 0x7F:
-            key, position = _varint(message, position - 1)
+            start = position - 1
+            key, position = _varint(message, start)
+            if position - start > _KEY_BYTES:
+                key = 0
+        if not 8 <= key <= 0xFFFFFFFF:
+            raise ValueError("a field has a number that no message has")
         wire = key & 7
         if wire == 2:
             if position >= end:

@@ -144,6 +144,29 @@ def test_what_the_exporter_does_not_write_is_refused(tampered, in_graph, in_mode
         check(tampered(in_graph, in_model))
 
 
+def overlong(field: int, *parts: bytes) -> bytes:
+    """A message whose field number needs more than the 32 bits that libraries read of it."""
+    content = b"".join(parts)
+    return varint((1 << 32) + (field << 3 | 2)) + varint(len(content)) + content
+
+
+@pytest.mark.parametrize(
+    ("in_graph", "in_model"),
+    [
+        (b"", overlong(GRAPH, node(message(7, b"com.evil")))),
+        (b"", overlong(8, message(1, b"com.evil"))),
+        (b"", overlong(25, b"")),
+        (node(overlong(7, b"com.evil")), b""),
+        (node(message(ATTRIBUTE, overlong(6, b""))), b""),
+        (overlong(INITIALIZER, external((b"location", b"/etc/passwd"))), b""),
+        (message(INITIALIZER, overlong(13, message(1, b"location"), message(2, b"/etc/passwd"))), b""),
+    ],
+)
+def test_field_that_only_a_library_would_see_is_refused(tampered, in_graph, in_model):
+    with pytest.raises(IntegrityError, match=r"no ONNX graph \(a field has a number that no message has\)"):
+        check(tampered(in_graph, in_model))
+
+
 @pytest.mark.parametrize("domain", [b"", b"ai.onnx"])
 def test_operators_of_onnx_are_accepted(tampered, domain):
     check(tampered(node(message(7, domain))))

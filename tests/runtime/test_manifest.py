@@ -51,6 +51,18 @@ def test_parse_manifest_keeps_files_inside_the_bundle(content, name):
         parse_manifest(json.dumps(content))
 
 
+@pytest.mark.parametrize("name", ["full.ort", "full.pb", "full.onnx.tflite", "full.ONNX", "full.onnx\n", "x"])
+@pytest.mark.parametrize("place", ["level", "component"])
+def test_parse_manifest_takes_graphs_that_libraries_read_as_onnx_only(content, place, name):
+    content["files"][name] = {"sha256": "0" * 64, "bytes": 1}
+    if place == "level":
+        content["levels"]["full"]["graphs"]["float32"] = name
+    else:
+        content["components"]["float32"].append(name)
+    with pytest.raises(ManifestError, match=r"float32.*: String should match pattern '\\.onnx\$'"):
+        parse_manifest(json.dumps(content))
+
+
 def test_bundle_file_name_returns_a_plain_name():
     assert bundle_file_name("weights.bin") == "weights.bin"
 

@@ -22,6 +22,8 @@ def read(content: bytes) -> list[tuple[int, int | bytes]]:
         (b"\x0d\x00\x00\x80\x3f\x08\x01", [(1, 1)]),  # behind a float
         (b"\x09" + b"\0" * 8 + b"\x08\x02", [(1, 2)]),  # behind a double
         (b"\xca\x01\x01x", [(25, b"x")]),  # a number of two bytes
+        (b"\xba\x80\x80\x80\x00\x01x", [(7, b"x")]),  # a number of five bytes
+        (b"\xfa\xff\xff\xff\x0f\x01x", [(2**29 - 1, b"x")]),  # the largest number
         (b"\x0a\x80\x01" + b"y" * 128, [(1, b"y" * 128)]),  # a length of two bytes
         (b"\x08" + b"\xff" * 9 + b"\x01", [(1, 2**64 - 1)]),
     ],
@@ -39,6 +41,10 @@ def test_read_fields_reads_messages(content, fields):
         (b"\x08" + b"\xff" * 12, "a number does not end"),
         (b"\x0d\x00", "a number is longer than its message"),
         (b"\x0b", "there is no wire type 3"),
+        (b"\x00\x00", "a field has a number that no message has"),
+        (b"\x02\x00", "a field has a number that no message has"),
+        (b"\xba\x80\x80\x80\x10\x00", "a field has a number"),  # 7 where 32 bits of it are read
+        (b"\xba\x80\x80\x80\x80\x00\x00", "a field has a number"),  # 7 in six bytes
         (b"\x12" + b"\xff" * 9 + b"\x01", "a field of 18446744073709551615 bytes"),
     ],
 )
