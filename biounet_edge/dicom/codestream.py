@@ -5,22 +5,40 @@ missing at the end of a truncated one.
 """
 
 import struct
+from typing import NamedTuple
 
 from biounet_edge.errors import ImageError
 
 # SOF but DHT, JPG, DAC: ITU-T T.81, table B.1; and the SOF of JPEG-LS: ITU-T T.87
 _JPEG_SIZE = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+_HUFFMAN_DCT = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
 _SOC_SIZ = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1, annex A
 _END = b"\xff\xd9"  # EOI of JPEG, EOC of JPEG 2000
 
 
-def check_codestream(data: bytes, encoding: str, size: tuple[int, int, int]) -> None:
-    """Refuses a frame that is cut off or of another size than announced.
+class Layout(NamedTuple):
+    """What a frame holds, as its codestream or its DICOM header has it."""
+
+    height: int
+    """Rows of pixels."""
+    width: int
+    """Columns of pixels."""
+    samples: int
+    """Samples per pixel."""
+    bits: int
+    """Bits per sample that are used."""
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height} pixels of {self.samples} samples of {self.bits} bits"
+
+
+def check_codestream(data: bytes, encoding: str, expected: Layout) -> None:
+    """Refuses a frame that is cut off or of another size or precision than announced.
 
     Args:
         data: The frame's bytes.
         encoding: "JPEG", "JPEG 2000" or "RLE".
-        size: (height, width, samples per pixel) of the DICOM header.
+        expected: What the DICOM header says.
 
     Raises:
         ImageError: If it is truncated or contradicts the header.
@@ -28,31 +46,32 @@ def check_codestream(data: bytes, encoding: str, size: tuple[int, int, int]) -> 
     if encoding == "RLE":  # its decoder counts every byte
         return
     try:
-        actual = jpeg_layout(data)[:3] if encoding == "JPEG" else _jpeg_2000_size(data)
+        actual = _jpeg_layout(data)[0] if encoding == "JPEG" else _jpeg_2000_layout(data)
     except (struct.error, IndexError) as error:
         raise ImageError(f"the {encoding} frame is truncated: its header is incomplete") from error
-    if actual != size:
-        raise ImageError(
-            f"the {encoding} frame has {actual[1]} x {actual[0]} pixels of {actual[2]} samples, "
-            f"but the DICOM header says {size[1]} x {size[0]} of {size[2]}"
-        )
+    if actual != expected:
+        raise ImageError(f"the {encoding} frame has {actual}, but the DICOM header says {expected}")
     if not data.rstrip(b"\0\xff").endswith(_END):  # DICOM pads to an even length, files with either byte
         raise ImageError(f"the {encoding} frame is truncated: its end marker is missing")
 
 
-def jpeg_layout(data: bytes) -> tuple[int, int, int, int]:
-    """Reads the header of a JPEG codestream.
+def is_ordinary_jpeg(data: bytes) -> bool:
+    """Says whether a JPEG codestream is of the kind that JPEG files have; lossless JPEG and JPEG-LS are not.
+
+    The transfer syntax does not tell: DCT and lossless frames are found under each other's.
 
     Args:
-        data: The codestream.
+        data: A codestream that passes `check_codestream`.
 
     Returns:
-        Height and width in pixels, samples per pixel, and bits per sample.
-
-    Raises:
-        ImageError: If there is none.
-        struct.error: If it is cut off.
+        True for 8 bits per sample, transformed by the DCT and coded by Huffman's method.
     """
+    layout, marker = _jpeg_layout(data)
+    return layout.bits == 8 and marker in _HUFFMAN_DCT
+
+
+def _jpeg_layout(data: bytes) -> tuple[Layout, int]:
+    """Reads the frame header of a JPEG codestream, and which marker it has."""
     position = 2
     while data[:2] == b"\xff\xd8" and position < len(data):
         start, marker = struct.unpack_from(">BB", data, position)
@@ -64,16 +83,16 @@ def jpeg_layout(data: bytes) -> tuple[int, int, int, int]:
         length = struct.unpack_from(">H", data, position + 2)[0]
         if marker in _JPEG_SIZE:
             bits, height, width, samples = struct.unpack_from(">BHHB", data, position + 4)
-            return height, width, samples, bits
+            return Layout(height, width, samples, bits), marker
         position += 2 + length
     raise ImageError("the JPEG frame is damaged: it has no frame header")
 
 
-def _jpeg_2000_size(data: bytes) -> tuple[int, int, int]:
+def _jpeg_2000_layout(data: bytes) -> Layout:
     if data[4:8] == b"jP  ":  # a JP2 file, which DICOM forbids and some write: ISO/IEC 15444-1, annex I
         data = data[max(0, data.find(_SOC_SIZ)) :]
     if data[:4] != _SOC_SIZ:
         raise ImageError("the JPEG 2000 frame is damaged: it does not begin as a codestream")
     right, bottom, left, top = struct.unpack_from(">IIII", data, 8)
-    samples = struct.unpack_from(">H", data, 40)[0]
-    return bottom - top, right - left, samples
+    samples, bits = struct.unpack_from(">HB", data, 40)
+    return Layout(bottom - top, right - left, samples, (bits & 0x7F) + 1)  # the upper bit is the sign

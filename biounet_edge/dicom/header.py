@@ -48,7 +48,7 @@ _NATIVE = {
     "1.2.840.10008.1.2.2": "explicit VR big endian",
 }
 _RLE = {"1.2.840.10008.1.2.5": "RLE lossless"}
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _SYNTAXES = _NATIVE | _JPEG | _JPEG_2000 | _RLE
 
 
@@ -78,6 +78,8 @@ class DicomHeader:
     """Bits per sample in the file."""
     bits_stored: int
     """Bits per sample that are used."""
+    high_bit: int
+    """Number of the highest of them, from 0."""
     signed: bool
     """Whether samples have a sign."""
     kind: str
@@ -117,14 +119,13 @@ def open_header(file: BinaryIO) -> DicomHeader:
         raise ImageError(
             'this is a DICOM file, and what reads it is not installed: pip install "biounet-edge[dicom]"'
         ) from error
-    # It stands in the first group of the file. Inflating may need a thousand times the file's memory.
-    if _DEFLATED in file.read(2048):
-        raise ImageError("the DICOM file is deflated as a whole, which is not read: save it otherwise")
-    file.seek(0)
     try:
+        _refuse_deflated(file)
         dataset = dcmread(file, stop_before_pixels=True)
         frames = int(dataset.get("NumberOfFrames") or 1)
         bits_allocated = int(dataset.get("BitsAllocated") or 8)
+        bits_stored = int(dataset.get("BitsStored") or bits_allocated)
+        high_bit = dataset.get("HighBit")
         return DicomHeader(
             dataset=dataset,
             sop_class=str(dataset.get("SOPClassUID", "")),
@@ -136,11 +137,14 @@ def open_header(file: BinaryIO) -> DicomHeader:
             samples=int(dataset.get("SamplesPerPixel") or 1),
             colour_model=str(dataset.get("PhotometricInterpretation", "")),
             bits_allocated=bits_allocated,
-            bits_stored=int(dataset.get("BitsStored") or bits_allocated),
+            bits_stored=bits_stored,
+            high_bit=bits_stored - 1 if high_bit is None else int(high_bit),
             signed=bool(dataset.get("PixelRepresentation", 0)),
             kind=str(getattr(dataset.get("SOPClassUID"), "name", "")) or "of no known kind",
             is_own_result=str(dataset.get("ManufacturerModelName", "")) == PRODUCT,
         )
+    except ImageError:
+        raise
     except Exception as error:  # damaged bytes raise whatever the library happens to meet
         raise ImageError(f"the DICOM header is damaged or truncated: {reason(error)}") from error
 
@@ -187,6 +191,26 @@ def check_photograph(header: DicomHeader, max_pixels: int) -> None:
             f"the DICOM image has {header.bits_stored} of {header.bits_allocated} "
             f"{'signed ' if header.signed else ''}bits a sample: expected 1, 8 or up to 16 without a sign"
         )
+    if header.high_bit != header.bits_stored - 1:
+        raise ImageError(
+            f"the DICOM image has {header.bits_stored} bits a sample of which the highest is bit "
+            f"{header.high_bit}, which cannot be read: expected bit {header.bits_stored - 1}"
+        )
+
+
+def _refuse_deflated(file: BinaryIO) -> None:
+    """Looks at the first group of a file alone; inflating the rest may need a thousand times its memory."""
+    from pydicom.filereader import read_dataset
+
+    file.seek(132)
+    # Reading every element keeps the library from taking the group for one in another encoding later on.
+    elements = {
+        element.keyword: element.value
+        for element in read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    }
+    file.seek(0)
+    if elements.get("TransferSyntaxUID") == _DEFLATED:
+        raise ImageError("the DICOM file is deflated as a whole, which is not read: save it otherwise")
 
 
 def _bits_fit(header: DicomHeader) -> bool:

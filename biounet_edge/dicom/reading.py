@@ -8,11 +8,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.dicom.codestream import check_codestream, jpeg_layout
+from biounet_edge.dicom.codestream import Layout, check_codestream, is_ordinary_jpeg
 from biounet_edge.dicom.content import Frame, is_dicom, is_dicom_file
 from biounet_edge.dicom.header import DicomHeader, check_photograph, open_header, reason
 from biounet_edge.errors import ImageError
 
+_AS_IN_FILES = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "MONOCHROME2")  # as JPEG files have colours
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
@@ -90,8 +91,9 @@ def _decode(file: BinaryIO, header: DicomHeader, index: int) -> NDArray[np.uint8
         data = get_frame(
             file, index, number_of_frames=header.frames, extended_offsets=_extended_offsets(header)
         )
-        check_codestream(data, header.encoding, (header.height, header.width, header.samples))
-        if header.encoding == "JPEG" and header.colour_model.startswith("YBR") and jpeg_layout(data)[3] == 8:
+        layout = Layout(header.height, header.width, header.samples, header.bits_stored)
+        check_codestream(data, header.encoding, layout)
+        if header.encoding == "JPEG" and header.colour_model in _AS_IN_FILES and is_ordinary_jpeg(data):
             return data
     file.seek(0)
     plugin = "" if header.encoding == "native" else "pylibjpeg"
@@ -104,7 +106,10 @@ def _to_rgb(pixels: NDArray[Any], header: DicomHeader) -> NDArray[np.uint8]:
         from pydicom.pixels.processing import apply_color_lut
 
         colours = apply_color_lut(pixels, header.dataset)
-        return _to_8_bits(colours, 8 * colours.dtype.itemsize)
+        bits = int(header.dataset.RedPaletteColorLookupTableDescriptor[2])  # some store 8 bits in 16
+        if bits > 8 and colours.max() < 256:
+            raise ImageError(f"the palette of the DICOM image says {bits} bits, but its colours have 8")
+        return _to_8_bits(colours, bits)
     samples = _to_8_bits(pixels, header.bits_stored)
     if header.samples == 3:
         return samples

@@ -1,6 +1,7 @@
 """DICOM files made here: a photograph in any encoding, with the patient and study of a clinic's archive."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,33 @@ def jpeg(frame: np.ndarray, quality: int = 95) -> bytes:
     image = frame[..., ::-1] if frame.ndim == 3 else frame
     _, content = cv2.imencode(".jpg", np.ascontiguousarray(image), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return content.tobytes()
+
+
+def lossless_jpeg(frame: np.ndarray) -> bytes:
+    """Encodes 8-bit pixels of shape (h, w, 3) as a lossless JPEG codestream: ITU-T T.81, annex H.
+
+    Each sample is predicted by the one on its left. Nine Huffman codes of 4 bits stand for 0 to 8 bits of the
+    difference, which follow.
+    """
+    height, width, samples = frame.shape
+    table = bytes([0, 0, 0, 0, 9, *[0] * 12, *range(9)])
+    components = b"".join(bytes([number, 0x11, 0]) for number in range(1, samples + 1))
+    frame_header = struct.pack(">BHHB", 8, height, width, samples) + components
+    scan = bytes([samples, *[part for number in range(1, samples + 1) for part in (number, 0)], 1, 0, 0])
+    values = frame.astype(int)
+    predicted = np.empty_like(values)
+    predicted[:, 1:], predicted[1:, 0], predicted[0, 0] = values[:, :-1], values[:-1, 0], 128
+    bits = ""
+    for difference in (values - predicted).ravel().tolist():
+        length = abs(difference).bit_length()
+        bits += f"{length:04b}"
+        if length:
+            bits += f"{difference if difference > 0 else difference + (1 << length) - 1:0{length}b}"
+    bits += "1" * (-len(bits) % 8)
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    segments = ((0xC4, table), (0xC3, frame_header), (0xDA, scan))
+    markers = [struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments]
+    return b"\xff\xd8" + b"".join(markers) + data + b"\xff\xd9"
 
 
 def dataset(pixels: np.ndarray, colour_model: str = "RGB", *, frames: int = 1, **attributes: Any) -> Dataset:

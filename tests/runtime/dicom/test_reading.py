@@ -1,6 +1,7 @@
 import builtins
 import io
 import struct
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -38,15 +42,32 @@ from .files import (
     dataset,
     encoded,
     jpeg,
+    lossless_jpeg,
     write,
 )
 
-LOSSLESS = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless]
+LOSSLESS = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless]
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword)
 def test_decode_reads_every_lossless_encoding_to_the_pixel(syntax, photograph):
     np.testing.assert_array_equal(decode(content(encoded(dataset(photograph), syntax))), photograph)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword)
+def test_decode_converts_ybr_full_of_every_lossless_encoding(syntax, photograph):
+    made = encoded(dataset(in_ybr(photograph), "YBR_FULL"), syntax)
+    assert np.abs(decode(content(made)).astype(int) - photograph).max() <= 2
+
+
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGBaseline8Bit], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("colour_model", ["RGB", "YBR_FULL"])
+def test_decode_reads_lossless_jpeg_under_any_jpeg_transfer_syntax(syntax, colour_model, photograph):
+    pixels = photograph if colour_model == "RGB" else in_ybr(photograph)
+    made = as_jpeg(dataset(pixels), [lossless_jpeg(pixels)], colour_model)
+    made.file_meta.TransferSyntaxUID = syntax
+    tolerance = 0 if colour_model == "RGB" else 2  # YBR of 8 bits has no more
+    assert np.abs(decode(content(made)).astype(int) - photograph).max() <= tolerance
 
 
 def test_decode_reads_big_endian_words():
@@ -86,12 +107,19 @@ def test_exif_orientation_inside_dicom_is_not_applied(photograph):
     np.testing.assert_array_equal(read_photograph(made, 64, 64).pixels, decode(stream))
 
 
-def test_decode_reads_a_grey_jpeg(photograph):
+def test_decode_reads_a_grey_jpeg_as_outside_dicom(photograph):
     grey = photograph[..., 0]
-    made = as_jpeg(dataset(grey, "MONOCHROME2"), [jpeg(grey)], "MONOCHROME2")
-    pixels = decode(content(made))
-    assert np.abs(pixels[..., 0].astype(int) - grey).max() <= 12
-    np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+    stream = jpeg(grey)
+    made = as_jpeg(dataset(grey, "MONOCHROME2"), [stream], "MONOCHROME2")
+    np.testing.assert_array_equal(decode(content(made)), decode(stream))
+
+
+def test_decode_inverts_a_jpeg_of_monochrome1(photograph):
+    grey = photograph[..., 0]
+    stream = jpeg(grey)
+    made = as_jpeg(dataset(grey, "MONOCHROME1"), [stream], "MONOCHROME1")
+    dark = 255 - decode(stream).astype(int)
+    assert np.abs(decode(content(made)) - dark).max() <= 2  # two decoders round differently
 
 
 def test_decode_inverts_monochrome1(photograph):
@@ -122,7 +150,7 @@ def test_decode_reads_single_bits(photograph):
 def test_decode_converts_uncompressed_ybr_full_422():
     rng = np.random.default_rng(3)
     colours = rng.integers(40, 200, (8, 6, 3), dtype=np.uint8).repeat(2, axis=1)  # pairs of one colour
-    ybr = cv2.cvtColor(colours, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]  # (8, 12, 3)
+    ybr = in_ybr(colours)  # (8, 12, 3)
     pairs = np.stack([ybr[:, ::2, 0], ybr[:, 1::2, 0], ybr[:, ::2, 1], ybr[:, ::2, 2]], axis=-1)
     made = dataset(colours, "YBR_FULL_422")
     made.PixelData = np.ascontiguousarray(pairs).tobytes()
@@ -130,20 +158,43 @@ def test_decode_converts_uncompressed_ybr_full_422():
 
 
 def test_decode_converts_uncompressed_ybr_full_in_planes(photograph):
-    ybr = cv2.cvtColor(photograph, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
     made = dataset(photograph, "YBR_FULL", PlanarConfiguration=1)
-    made.PixelData = np.ascontiguousarray(ybr.transpose(2, 0, 1)).tobytes()
+    made.PixelData = np.ascontiguousarray(in_ybr(photograph).transpose(2, 0, 1)).tobytes()
     assert np.abs(decode(content(made)).astype(int) - photograph).max() <= 2
 
 
 def test_decode_applies_a_palette():
     indices = np.arange(12, dtype=np.uint8).reshape(3, 4) % 4
+    np.testing.assert_array_equal(decode(content(with_palette(indices, 16, 257))), PALETTE.T[indices])
+
+
+def test_decode_applies_a_palette_of_8_bits_in_words():
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4) % 4
+    np.testing.assert_array_equal(decode(content(with_palette(indices, 8, 1))), PALETTE.T[indices])
+
+
+def test_palette_whose_words_hold_bytes_is_refused():
+    with pytest.raises(
+        ImageError, match="the palette of the DICOM image says 16 bits, but its colours have 8"
+    ):
+        decode(content(with_palette(np.zeros((3, 4), np.uint8), 16, 1)))
+
+
+PALETTE = np.array([[0, 255, 10, 20], [1, 2, 3, 4], [200, 100, 50, 25]], np.uint16)
+
+
+def with_palette(indices: np.ndarray, bits: int, factor: int) -> pydicom.Dataset:
+    """An image of indices into PALETTE, whose entries are stored in words."""
     made = dataset(indices, "PALETTE COLOR")
-    palette = np.array([[0, 255, 10, 20], [1, 2, 3, 4], [200, 100, 50, 25]], np.uint16)
-    for name, colours in zip(("Red", "Green", "Blue"), palette, strict=True):
-        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [4, 0, 16])
-        setattr(made, f"{name}PaletteColorLookupTableData", (colours * 257).astype("<u2").tobytes())
-    np.testing.assert_array_equal(decode(content(made)), palette.T[indices])
+    for name, colours in zip(("Red", "Green", "Blue"), PALETTE, strict=True):
+        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [4, 0, bits])
+        setattr(made, f"{name}PaletteColorLookupTableData", (colours * factor).astype("<u2").tobytes())
+    return made
+
+
+def in_ybr(pixels: np.ndarray) -> np.ndarray:
+    """Converts RGB to YBR_FULL."""
+    return np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]])
 
 
 @pytest.mark.parametrize("sop_class", [DERMOSCOPIC, SECONDARY_CAPTURE, MULTI_FRAME_COLOUR])
@@ -217,12 +268,12 @@ def test_codestream_larger_than_its_header_is_refused(photograph):
     start = stream.index(b"\xff\xc0")
     stream[start + 5 : start + 9] = struct.pack(">HH", 65000, 65000)
     with pytest.raises(
-        ImageError, match=r"has 65000 x 65000 pixels of 3 samples, but the DICOM header says 120 x 90 of 3"
+        ImageError, match=r"has 65000 x 65000 pixels of 3 samples .*, but the DICOM header says 120 x 90 "
     ):
         decode(content(as_jpeg(dataset(photograph), [bytes(stream)])))
     made = encoded(dataset(photograph), JPEG2000Lossless)
     made.PixelData = made.PixelData.replace(struct.pack(">II", 120, 90), struct.pack(">II", 60000, 60000), 1)
-    with pytest.raises(ImageError, match=r"JPEG 2000 frame has 60000 x 60000 pixels of 3 samples, but the"):
+    with pytest.raises(ImageError, match=r"JPEG 2000 frame has 60000 x 60000 pixels of 3 samples of 8"):
         decode(content(made))
 
 
@@ -241,6 +292,10 @@ def test_codestream_larger_than_its_header_is_refused(photograph):
         ({"SamplesPerPixel": 1}, "1 samples a pixel and the colour model RGB"),
         ({"PixelRepresentation": 1}, "8 of 8 signed bits a sample: expected 1, 8 or up to 16 without a sign"),
         ({"BitsAllocated": 32, "BitsStored": 32}, "32 of 32 bits a sample"),
+        (
+            {"HighBit": 5},
+            "8 bits a sample of which the highest is bit 5, which .*: expected bit 7",
+        ),
         ({"ManufacturerModelName": "biounet-edge"}, "is a result that biounet-edge wrote, and no photograph"),
     ],
 )
@@ -252,7 +307,23 @@ def test_what_is_no_photograph_says_why(change, message, photograph):
 def test_codestream_with_more_samples_than_its_header_is_refused(photograph):
     made = as_jpeg(dataset(photograph[..., 0], "MONOCHROME2"), [jpeg(photograph)], "MONOCHROME2")
     with pytest.raises(
-        ImageError, match=r"120 x 90 pixels of 3 samples, but the DICOM header .* 120 x 90 of 1"
+        ImageError,
+        match=r"120 x 90 pixels of 3 samples .* but the DICOM header .* pixels of 1 samples",
+    ):
+        decode(content(made))
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize(("stream_bits", "header_bits"), [(12, 16), (16, 12), (12, 8)])
+def test_codestream_of_another_precision_than_its_header_is_refused(
+    syntax, stream_bits, header_bits, photograph
+):
+    grey = photograph[..., 0].astype(np.uint16) << (stream_bits - 8)
+    made = dataset(grey, "MONOCHROME2", BitsStored=stream_bits, HighBit=stream_bits - 1)
+    made = encoded(made, syntax)
+    made.BitsAllocated, made.BitsStored, made.HighBit = 16, header_bits, header_bits - 1
+    with pytest.raises(
+        ImageError, match=f"of 1 samples of {stream_bits} bits, but .* of 1 samples of {header_bits} bits"
     ):
         decode(content(made))
 
@@ -269,6 +340,27 @@ def test_deflated_file_is_refused(photograph):
     made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     with pytest.raises(ImageError, match="is deflated as a whole, which is not read: save it otherwise"):
         decode(content(made))
+
+
+@pytest.mark.parametrize("syntax", [DeflatedExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian + " "])
+def test_deflated_file_is_not_inflated_to_find_out(syntax, monkeypatch):
+    def inflate(*_):
+        raise AssertionError("it was inflated")
+
+    def element(number: int, kind: bytes, value: bytes) -> bytes:
+        return struct.pack("<HH2sH", 2, number, kind, len(value)) + value
+
+    monkeypatch.setattr(zlib, "decompress", inflate)
+    far = element(3, b"UI", b"1.2.3".ljust(4000, b"\0")) + element(16, b"UI", syntax.encode())
+    with pytest.raises(ImageError, match="is deflated as a whole"):
+        decode(b"\0" * 128 + b"DICM" + far + zlib.compress(b"pixels"))
+
+
+def test_file_that_speaks_of_deflating_is_read(photograph):
+    made = dataset(photograph)
+    made.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    made.file_meta.PrivateInformation = str(DeflatedExplicitVRLittleEndian).encode()
+    np.testing.assert_array_equal(decode(content(made)), photograph)
 
 
 def test_file_without_pixels_is_refused(photograph):
