@@ -104,7 +104,7 @@ def write_result(output: Path, name: str, content: bytes) -> None:
         OutputError: If it cannot be written, or a link leads out of the output folder.
     """
     _make_folder_of(output / name, output)
-    write_atomically(output / name, content)
+    _replace(output / name, content)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -117,14 +117,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OutputError: If it cannot be written.
     """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+    _replace(path, content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file in a folder that is there."""
     temporary = temporary_beside(path)
     try:
         try:
-            try:
-                temporary.write_bytes(content)
-            except FileNotFoundError:  # once a folder, not once a file
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(content)
+            temporary.write_bytes(content)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -138,8 +143,8 @@ def _make_folder_of(path: Path, output: Path) -> None:
     folder = path.parent
     try:
         if not folder.is_dir():
-            os.stat(output)  # it may have been removed meanwhile
-            folder.mkdir(parents=True, exist_ok=True)
+            for level in reversed(path.relative_to(output).parents[:-1]):  # the output folder may be gone
+                (output / level).mkdir(exist_ok=True)
         inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(output))
     except OSError as error:
         raise output_error(path, error) from error
@@ -159,7 +164,8 @@ def remove_leftovers(output: Path) -> None:
     Raises:
         OSError: If one cannot be removed.
     """
-    for folder in (output, *(output / kind for kind in get_args(Save))):
+    kinds = (output / kind for kind in get_args(Save))
+    for folder in (output, *(kind for kind in kinds if not kind.is_symlink())):
         for path, folders, names in os.walk(folder):
             if path == str(output):
                 folders.clear()  # images may lie there too

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from biounet_edge import INDICATORS, InputError, OutputError, PredictionFailure
+from biounet_edge import INDICATORS, InputError, OutputError, PredictionFailure, result_files
 from biounet_edge.discovery import InputImage
 from biounet_edge.image import decode
 from biounet_edge.prediction import make_prediction
-from biounet_edge.result_files import parse_save, write_atomically
+from biounet_edge.result_files import parse_save, write_atomically, write_result
 from biounet_edge.results import COLUMNS, ResultWriter, csv_row
 
 ALL = ("masks", "overlays", "heatmaps", "probabilities")
@@ -199,6 +199,17 @@ def test_write_atomically_replaces_whole_files(tmp_path):
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert leftovers(tmp_path) == []
+
+
+def test_write_result_makes_folders_below_the_output_folder_only(tmp_path, monkeypatch):
+    write_result(tmp_path, "masks/sub/a.png", b"one")
+    assert (tmp_path / "masks" / "sub" / "a.png").read_bytes() == b"one"
+    with pytest.raises(OutputError, match=r"a.png cannot be written \(No such file or directory\)"):
+        write_result(tmp_path / "gone", "masks/sub/a.png", b"one")
+    monkeypatch.setattr(result_files, "_make_folder_of", lambda path, output: None)  # removed behind it
+    with pytest.raises(OutputError, match=r"a.png cannot be written \(No such file or directory\)"):
+        write_result(tmp_path / "gone", "masks/a.png", b"one")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_overlay_without_a_photograph_says_what_is_missing(tmp_path, bundle, predictor, photograph):
