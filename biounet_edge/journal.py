@@ -2,7 +2,8 @@
 
 journal.jsonl has a line for each run, and a line for each image, appended once all of its files are in their
 place: whatever stops a run, a line is there only where the result is. A line that was cut off is no JSON, and
-its image is computed again.
+its image is computed again. Before files of another content or kind of run are written over, a line without
+an outcome says that they are gone.
 """
 
 import json
@@ -64,6 +65,7 @@ class Journal:
         """Whether file names must not be kept."""
         self._output, self._path, self._run = output, output / JOURNAL_NAME, run
         self._places: dict[str, tuple[int, int]] = {}  # stem -> offset and length of its last line
+        self._others: set[str] = set()  # stems whose last line is another run's
         self._end = 0
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -79,7 +81,7 @@ class Journal:
                 self._read(anonymous)
                 if not resume:
                     self._file.truncate(0)
-                    self._places, self._end = {}, 0
+                    self._places, self._others, self._end = {}, set(), 0
                 remove_leftovers(output)
                 self._append({"journal": _FORMAT, "anonymous": anonymous})
         except BaseException:
@@ -113,9 +115,27 @@ class Journal:
             outcome = outcome_from_dict(line["outcome"])
             files: dict[str, int] = line["files"]
             there = all((self._output / name).stat().st_size == size for name, size in files.items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
             return None
         return FinishedEntry(outcome, list(files)) if there and outcome.sha256 == sha256 else None
+
+    def claim(self, stem: str, sha256: str) -> None:
+        """Notes that an image's files are about to be written over, where they are those of something else.
+
+        Without it, a run that is killed in between would leave a line that says more than is there.
+
+        Args:
+            stem: Name of its results.
+            sha256: SHA-256 of its content.
+
+        Raises:
+            OutputError: If the journal cannot be written.
+        """
+        if stem in self._others or (stem in self._places and self.find(stem, sha256) is None):
+            with self._report():
+                self._append({"run": self._run, "stem": stem})
+            self._others.discard(stem)
+            self._places.pop(stem, None)
 
     def add(self, stem: str, outcome: Outcome, files: list[str]) -> None:
         """Notes that an image is finished: all of its files are in their place.
@@ -137,6 +157,7 @@ class Journal:
             sizes = {name: (self._output / name).stat().st_size for name in files}
             line = {"run": self._run, "stem": stem, "files": sizes, "outcome": outcome.to_dict()}
             self._places[stem] = self._append(line)
+            self._others.discard(stem)
 
     def close(self) -> None:
         """Lets go of the folder; a second call does nothing."""
@@ -176,10 +197,13 @@ class Journal:
                 stem = line.get("stem")
                 if line.get("journal") == _FORMAT:
                     runs.append(line.get("anonymous") is True)
-                elif isinstance(stem, str) and line.get("run") == self._run:
-                    self._places[stem] = (offset, len(content))
                 elif isinstance(stem, str):
-                    self._places.pop(stem, None)  # its files are another run's now
+                    self._places.pop(stem, None)  # its files are not those of an earlier line
+                    self._others.discard(stem)
+                    if "outcome" in line and line.get("run") == self._run:
+                        self._places[stem] = (offset, len(content))
+                    elif "outcome" in line:  # unlike the line of a claim
+                        self._others.add(stem)
                 if not content.endswith(b"\n"):
                     self._end += self._file.write(b"\n")
         named = not all(runs) if runs else any((self._output / name).exists() for name in TABLE_NAMES)

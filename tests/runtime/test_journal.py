@@ -53,6 +53,7 @@ def test_journal_keeps_every_number_of_a_prediction(tmp_path, predictor, photogr
         {"indicators": {"streaks": {}}},
         {"indicators": 3},
         {"width": "wide"},
+        {"height": float("inf")},  # 1e999 reads as this
         {"status": "odd", "sha256": None},
     ],
 )
@@ -88,6 +89,27 @@ def test_journal_of_another_run_gives_up_what_was_overwritten(tmp_path):
             journal.add(stem, FAILURE, [])
     with Journal(tmp_path, "one") as journal:
         assert ("a" in journal, "b" in journal) == (False, True)
+
+
+@pytest.mark.parametrize(("earlier", "content"), [("one", "cd"), ("one", "ab"), ("two", "cd")])
+def test_journal_gives_up_what_is_about_to_be_overwritten(tmp_path, earlier, content):
+    """Run "two" claims the image and is killed before it is finished."""
+    with Journal(tmp_path, earlier) as journal:
+        journal.add("a", FAILURE, [])
+        journal.add("b", FAILURE, [])
+    with Journal(tmp_path, "two") as journal:
+        journal.claim("a", content * 32)
+    with Journal(tmp_path, earlier) as journal:
+        assert ("a" in journal, "b" in journal) == (False, True)
+
+
+def test_journal_keeps_what_is_overwritten_by_the_same(tmp_path):
+    with Journal(tmp_path, "run") as journal:
+        journal.add("a", FAILURE, [])
+        journal.claim("a", FAILURE.sha256)
+        journal.claim("b", FAILURE.sha256)
+        assert journal.find("a", FAILURE.sha256) is not None
+    assert len(lines(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("cut", [1, 10, 200])
@@ -137,6 +159,15 @@ def test_journal_removes_half_written_files_of_a_killed_run_and_no_others(tmp_pa
     Journal(tmp_path, "run").close()
     assert not any((tmp_path / name).exists() for name in left)
     assert all((tmp_path / name).exists() for name in kept)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_journal_removes_nothing_outside_of_the_output_folder(tmp_path):
+    other = tmp_path / write(tmp_path, f"elsewhere/.tmp-{'0f' * 8}")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "masks").symlink_to(tmp_path / "elsewhere")
+    Journal(tmp_path / "out", "run").close()
+    assert other.exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX systems keep two runs apart")
