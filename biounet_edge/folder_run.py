@@ -1,8 +1,8 @@
 """A run over many images into an output folder: what is finished is kept, the rest is computed and written.
 
 Batches are cut by the images' places in the run and are kept or computed whole. A library may round an image
-by a bit differently in a batch of another size, so only this way does a run that was stopped and continued
-write the very bytes of one that was not.
+by a bit differently in a batch of another size, so only this way does a run that was stopped, and continued
+with the same batch size, write the very bytes of one that was not.
 """
 
 import hashlib
@@ -96,9 +96,10 @@ def run_folder(
         journal = stack.enter_context(
             Journal(output, key, resume=options.resume, anonymous=options.anonymous)
         )
-        writer = stack.enter_context(ResultWriter(output, options.save, notice, dicom=dicom, journal=journal))
         report = stack.enter_context(_report(predictor, output, options, len(images)))
+        # Before any table is opened: what stops it leaves those of the earlier run in their place.
         tasks, done = _plan(images, journal, report, options.anonymous), 0
+        writer = stack.enter_context(ResultWriter(output, options.save, notice, dicom=dicom, journal=journal))
         try:
             for task, outcome in _steps(predictor, tasks, options):
                 done += 1
@@ -115,13 +116,15 @@ def run_folder(
                         report.write(image, named)
                     yield Finished(named, kept=False)
         except BaseException:
+            # What fails here follows from the error that is on its way.
             for task in tasks[done:]:
-                with suppress(OutputError):  # it would follow from the error that is on its way
-                    if task.sha256 is not None:
-                        entry = _entry(journal, task)
-                        writer.keep(task.image, entry)
-                        if report:
-                            report.keep(task.image, entry.outcome)
+                if task.sha256 is None:
+                    continue
+                with suppress(OutputError):
+                    writer.keep(task.image, _entry(journal, task))
+                if report:
+                    with suppress(OutputError):
+                        report.keep(task.image, _entry(journal, task).outcome)
             raise
 
 
@@ -178,7 +181,7 @@ def _plan(
             return None
         try:
             return checksum(image.source)
-        except ImageError:
+        except (ImageError, MemoryError):
             return None
 
     with ThreadPoolExecutor() as pool:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -77,6 +77,8 @@ class ResultWriter:
         Raises:
             OutputError: If this or an earlier result cannot be written.
         """
+        if self._journal is not None and isinstance(outcome, Prediction):
+            self._journal.claim(image.stem, outcome.sha256 or "")
         files = self._pool.submit(self._write_files, image, outcome)
         self._queue(_Pending(image.stem, outcome, files, in_journal=False))
 
@@ -111,7 +113,8 @@ class ResultWriter:
             return
         try:
             while self._pending:
-                self._finish_first()
+                self._finish(self._pending[0])
+                self._pending.popleft()
         except BaseException:
             self._abandon()
             raise
@@ -121,9 +124,12 @@ class ResultWriter:
     def _abandon(self) -> None:
         """Keeps the finished rows; what fails here follows from the error that is already on its way."""
         self._pool.shutdown(cancel_futures=True)
-        while self._pending:
-            with suppress(Exception):  # one that was cancelled or failed has no row
-                self._finish_first()
+        for item in self._pending:
+            try:
+                self._finish(item)
+            except Exception:  # it was cancelled or failed, and has the row that it had, if any
+                with suppress(Exception):
+                    self._add_earlier(item)
         with suppress(OutputError):
             self._table.close()
 
@@ -136,10 +142,10 @@ class ResultWriter:
     def _queue(self, item: "_Pending") -> None:
         self._pending.append(item)
         while self._pending and (len(self._pending) > _QUEUE or self._pending[0].files.done()):
-            self._finish_first()
+            self._finish(self._pending[0])
+            self._pending.popleft()
 
-    def _finish_first(self) -> None:
-        item = self._pending.popleft()
+    def _finish(self, item: "_Pending") -> None:
         files = item.files.result()
         # What cannot be told from its content, such as a file that was locked, is tried again, and so is what
         # could not be written as DICOM.
@@ -147,6 +153,13 @@ class ResultWriter:
         if self._journal is not None and not item.in_journal and not failed:
             self._journal.add(item.stem, item.outcome, files)
         self._table.add(item.outcome, files)
+
+    def _add_earlier(self, item: "_Pending") -> None:
+        """Adds the row of what is computed again where the earlier result is still there."""
+        if self._journal is not None and item.outcome.sha256 is not None:
+            entry = self._journal.find(item.stem, item.outcome.sha256)
+            if entry is not None:
+                self._table.add(replace(entry.outcome, source=item.outcome.source), entry.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +179,7 @@ class _Table:
         self._paths = [output / name for name in TABLE_NAMES]
         self._temporary = [temporary_beside(path) for path in self._paths]
         self._files: list[TextIO] = []
+        self._problem: OutputError | None = None
         with self._report():
             output.mkdir(parents=True, exist_ok=True)
             for path in self._temporary:
@@ -188,7 +202,9 @@ class _Table:
 
     @contextmanager
     def _report(self) -> Iterator[None]:
-        """Turns a failure into a sentence and leaves no temporary file behind."""
+        """Turns a failure into a sentence, the same ever after, and leaves no temporary file behind."""
+        if self._problem is not None:
+            raise self._problem
         try:
             yield
         except OSError as error:
@@ -198,7 +214,8 @@ class _Table:
             for temporary in self._temporary:
                 with suppress(OSError):
                     temporary.unlink()
-            raise output_error(self._paths[0], error) from error
+            self._problem = output_error(self._paths[0], error)
+            raise self._problem from error
 
 
 def csv_row(outcome: Outcome) -> dict[str, Any]:

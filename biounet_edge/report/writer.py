@@ -160,13 +160,15 @@ class ReportWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Puts the report in its place; after an error only if that succeeds.
+        """Puts the report in its place; after an error only if that succeeds and there is something in it.
 
         Raises:
             OutputError: If it cannot be written.
         """
         if error is None:
             self._close()
+        elif self._counts.read + self._counts.failures == 0:
+            self._cards.close(remove=False)
         else:
             with suppress(OSError):
                 self._close()

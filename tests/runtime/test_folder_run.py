@@ -1,16 +1,18 @@
 import csv
 import json
 import os
+import time
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from biounet_edge import InputError, OutputError, Predictor
+from biounet_edge import InputError, OutputError, Predictor, folder_run
 from biounet_edge.discovery import discover
 from biounet_edge.folder_run import RunOptions, run_folder
 from biounet_edge.journal import JOURNAL_NAME
+from biounet_edge.results import csv_row
 
 IMAGES = 7
 
@@ -128,6 +130,84 @@ def test_stopped_run_leaves_a_table_of_what_is_finished(counting, folder, tmp_pa
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         stems = [Path(row["image"]).stem for row in csv.DictReader(file)]
     assert stems[-6:] == ["1", "2", "3", "4", "5", "6"]  # and maybe 0, whose file was being written
+
+
+def test_run_that_is_stopped_while_it_is_planned_leaves_the_earlier_results(
+    predictor, folder, tmp_path, monkeypatch
+):
+    finish(predictor, folder, tmp_path / "out", save=("report",))
+    first = results(tmp_path / "out")
+
+    def interrupt(source):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder_run, "checksum", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        finish(predictor, folder, tmp_path / "out", save=("report",))
+    left = results(tmp_path / "out")
+    left.pop(".report.part", None)
+    assert left == first
+
+
+def test_image_that_memory_has_no_room_for_while_planning_is_tried_again(
+    counting, folder, tmp_path, monkeypatch
+):
+    finish(counting, folder, tmp_path / "out")
+
+    def fail(source):
+        raise MemoryError
+
+    monkeypatch.setattr(folder_run, "checksum", fail)
+    assert finish(counting, folder, tmp_path / "out") == [False] * IMAGES
+
+
+def test_full_disk_stops_a_continued_run_with_a_sentence(counting, folder, tmp_path, monkeypatch):
+    finish(counting, folder, tmp_path / "out")
+    (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
+
+    rows = []
+
+    def full(outcome):
+        rows.append(outcome)
+        if len(rows) == 1:
+            raise OSError(28, "No space left on device")
+        return csv_row(outcome)
+
+    monkeypatch.setattr("biounet_edge.results.csv_row", full)
+    with pytest.raises(OutputError, match=r"predictions.csv cannot be written \(No space left on device\)"):
+        finish(counting, folder, tmp_path / "out")
+
+
+def test_stopped_run_keeps_the_row_of_what_it_computes_again(predictor, folder, tmp_path, monkeypatch):
+    """The second image is in one batch with a new one, and its write fails."""
+    finish(predictor, folder, tmp_path / "out", save=("masks",))
+    (folder / "0.png").write_bytes((folder / "2.png").read_bytes())
+
+    def fail(output, stem, *others):
+        time.sleep(0.3)  # so that the others are in the queue
+        raise OutputError(f"{stem} cannot be written")
+
+    monkeypatch.setattr("biounet_edge.results.write_image_files", fail)
+    with pytest.raises(OutputError, match="0 cannot be written"):
+        finish(predictor, folder, tmp_path / "out", save=("masks",))
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        assert [Path(row["image"]).stem for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_killed_run_of_other_options_takes_the_results_it_has_overwritten(
+    predictor, folder, tmp_path, monkeypatch
+):
+    finish(predictor, folder, tmp_path / "out", save=("masks",))
+
+    def killed(self, stem, outcome, files):
+        raise SystemError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("biounet_edge.journal.Journal.add", killed)
+        with pytest.raises(SystemError):
+            finish(predictor, folder, tmp_path / "out", save=("masks", "overlays"))
+    kept = finish(predictor, folder, tmp_path / "out", save=("masks",))
+    assert kept[:2] == [False, False]
 
 
 def test_no_resume_computes_everything(counting, folder, tmp_path):
