@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
+from importlib import metadata
 from itertools import groupby
 from pathlib import Path
 
@@ -34,6 +35,10 @@ from biounet_edge.version import __version__
 
 HASH_CHARACTERS = 32
 """Of the SHA-256 in an anonymous name: 128 bits, so that no two images meet by accident."""
+
+_LIBRARIES = (
+    "numpy", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "highdicom",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,8 @@ def run_key(predictor: Predictor, save: tuple[Save, ...]) -> str:
     backend = predictor.backend
     parts = {
         "version": __version__,
-        "opencv": cv2.__version__,
+        "opencv": cv2.__version__,  # its distribution has several names
+        "libraries": {name: _installed(name) for name in _LIBRARIES},
         "bundle": predictor.bundle.checksum,
         "level": predictor.level,
         "save": save,
@@ -150,6 +156,13 @@ def run_key(predictor: Predictor, save: tuple[Save, ...]) -> str:
         "precision": backend.precision,
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ import json
 import os
 import time
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +248,20 @@ def test_other_options_and_bundles_are_computed_again(bundle, bundle_copy, folde
     level = "classify" if option == "level" else "cam"
     with Predictor(bundle_copy, device="cpu", level=level) as predictor:
         assert not any(finish(predictor, folder, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("library", ["numpy", "pydicom", "pylibjpeg-openjpeg", "highdicom"])
+def test_other_versions_of_libraries_are_another_run(counting, monkeypatch, library):
+    first, version = folder_run.run_key(counting, ()), metadata.version
+
+    def other(name):
+        if name == library:
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    assert folder_run.run_key(counting, ()) == first
+    monkeypatch.setattr(metadata, "version", other)
+    assert folder_run.run_key(counting, ()) != first
 
 
 def test_file_that_could_not_be_read_is_tried_again(counting, folder, tmp_path):
