@@ -24,13 +24,14 @@ def say(message: str, style: str | None = None) -> None:
 
 
 def print_json(content: dict[str, Any], indent: int | None = 2) -> None:
-    """Prints JSON to stdout, in ASCII so that any terminal and pipe takes it.
+    """Prints JSON to stdout, at once, and in ASCII so that any terminal and pipe takes it.
 
     Args:
         content: What to print.
         indent: Spaces per level; None for one line.
     """
     sys.stdout.write(json.dumps(content, indent=indent) + "\n")
+    sys.stdout.flush()  # whoever reads a pipe waits for this line
 
 
 @contextmanager

@@ -5,6 +5,8 @@ inputs failed and the rest are done, 130 interrupted. Heavy imports stand inside
 is quick.
 """
 
+import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -209,4 +211,7 @@ app.command()(watch)
 
 def main() -> None:
     """Runs the command; what pip installs as `biounet-edge`."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding has not must not end a run
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="biounet-edge")
