@@ -165,6 +165,11 @@ class Predictor:
             elif isinstance(source, Frame):  # of a file that may be too large to be held for each of them
                 sha256 = frame_checksum(source)
                 photograph = read_photograph(source, spec.height, spec.width)
+                if frame_checksum(source) != sha256:
+                    sha256 = None  # which of the two contents was decoded cannot be told
+                    raise ImageError(
+                        "the file changed while it was read: wait until it is complete and start again"
+                    )
             else:
                 data = source if isinstance(source, bytes) else read_file(Path(source))
                 sha256 = hashlib.sha256(data).hexdigest()

@@ -10,10 +10,11 @@ pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 from pydicom.uid import UID
 from typer.testing import CliRunner
 
-from biounet_edge import InputError
+from biounet_edge import InputError, PredictionFailure
 from biounet_edge.cli.main import app
 from biounet_edge.dicom.content import Frame, frames_of, is_dicom_file
 from biounet_edge.discovery import discover
+from biounet_edge.image import read_photograph
 
 from .files import content, dataset, write
 
@@ -112,6 +113,23 @@ def test_predict_reads_dicom_frames_and_reports_damaged_files(tmp_path, photogra
     assert "the DICOM file is truncated: its pixels need 32,400 bytes" in rows["cut"]["error"]
     assert {rows[name]["status"] for name in ("IM1", "study.dcm#1", "study.dcm#2")} == {"ok"}
     assert (tmp_path / "out" / "masks" / "study_0002_attribute_streaks.png").is_file()
+
+
+def test_frame_of_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path, photograph, predictor, monkeypatch
+):
+    frames = several(photograph, 2)
+    path = write(tmp_path / "a", dataset(frames, frames=2))
+
+    def replace(*arguments):
+        write(path, dataset(255 - frames, frames=2))
+        return read_photograph(*arguments)
+
+    monkeypatch.setattr("biounet_edge.predictor.read_photograph", replace)
+    (outcome,) = predictor.stream([Frame(path, 1)])
+    assert outcome == PredictionFailure(
+        f"{path}#1", "the file changed while it was read: wait until it is complete and start again"
+    )
 
 
 def test_predictor_reads_frames_of_dicom(tmp_path, photograph, predictor):
