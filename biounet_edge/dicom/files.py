@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from biounet_edge.bundle import Bundle
 from biounet_edge.dicom.content import is_dicom_file
-from biounet_edge.dicom.header import reason
 from biounet_edge.discovery import InputImage
 from biounet_edge.errors import BiounetEdgeError, ImageError, InputError
+from biounet_edge.image_file import checksum
 from biounet_edge.prediction import Prediction
 from biounet_edge.result_files import DICOM_KINDS, Save, write_result
 
@@ -83,6 +83,9 @@ class DicomFiles:
             from biounet_edge.dicom.source import read_source
 
             source = read_source(image.path, image.frame)
+            # After the header was read, so that it is that of the photograph that was predicted.
+            if checksum(image.source) != prediction.sha256:
+                raise ImageError("the file changed after it was read: start again")
             for kind in self.kinds:
                 content = _encode(_maker(kind)(source, prediction, self._author))
                 name = f"{kind}/{image.stem}.dcm"
@@ -92,10 +95,14 @@ class DicomFiles:
             self.problems[image.stem] = f"{prediction.source}: {error}"
         except BiounetEdgeError:
             raise
-        except Exception as error:  # attributes that break the standard raise whatever they meet
+        except MemoryError:
             self.problems[image.stem] = (
-                f"{prediction.source}: its results cannot be written as DICOM ({reason(error)}): correct the "
-                "attributes of its patient and study, or leave out the dicom kinds of --save"
+                f"{prediction.source}: its DICOM files do not fit into the memory that is free now"
+            )
+        except Exception as error:  # attributes that break the standard raise whatever they meet
+            self.problems[image.stem] = (  # without the error's text, which may hold one of their values
+                f"{prediction.source}: its results cannot be written as DICOM ({type(error).__name__}): "
+                "correct its attributes, or leave out the dicom kinds of --save"
             )
         return names
 

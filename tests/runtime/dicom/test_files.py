@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 pytest.importorskip("highdicom", reason="the dicom extra is not installed")
 
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
 from typer.testing import CliRunner
 
 from biounet_edge import InputError, OutputError
@@ -84,7 +86,12 @@ def test_predict_refuses_dicom_kinds_without_a_dicom_source(run, tmp_path, photo
     ("change", "message"),
     [
         ({"StudyInstanceUID": ""}, "has no StudyInstanceUID, so nothing can be filed under its study"),
-        ({"StudyDate": "yesterday"}, "its results cannot be written as DICOM"),
+        ({"PatientID": "ABC\\123"}, "the DICOM attribute PatientID has several values, and results can have"),
+        (
+            {"PatientBirthDate": "1970.13.02"},
+            "the DICOM attribute PatientBirthDate breaks the standard: correct",
+        ),
+        ({"StudyTime": "noon"}, "the DICOM attribute StudyTime breaks the standard: correct"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # pydicom warns about what is wrong here
@@ -92,10 +99,13 @@ def test_predict_keeps_the_numbers_where_the_source_cannot_be_referred_to(
     run, tmp_path, photograph, change, message
 ):
     write(tmp_path / "in" / "a", dataset(photograph))
-    write(tmp_path / "in" / "b", dataset(photograph, **change))
+    with disable_value_validation():
+        write(tmp_path / "in" / "b", dataset(photograph, **change))
     result = run(tmp_path / "in", "--save", "dicom-sr")
     assert result.exit_code == 3, result.output
     assert message in result.stderr
+    for value in filter(None, change.values()):
+        assert value not in result.output
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok", "ok"]
     assert [line["files"] for line in lines] == [["dicom-sr/a.dcm"], []]
@@ -126,6 +136,44 @@ def test_full_disk_stops_the_run(bundle, predictor, photograph, tmp_path):
     dicom = DicomFiles(["dicom-sr"], bundle, [image])
     with pytest.raises(OutputError, match=r"a.dcm cannot be written"):
         dicom.write(tmp_path, image, predictor.predict(image.source))
+
+
+@pytest.mark.parametrize("frame", [None, 2])
+def test_result_is_not_filed_under_a_file_that_took_the_place_of_its_source(
+    bundle, predictor, photograph, tmp_path, frame
+):
+    pixels = photograph if frame is None else np.stack([photograph] * 2)
+    path = write(tmp_path / "a", dataset(pixels, frames=frame or 1))
+    image = InputImage(path, "a", frame)
+    prediction = predictor.predict(image.source)
+    write(path, dataset(255 - pixels, frames=frame or 1, PatientID="4712"))
+    dicom = DicomFiles(["dicom-sr"], bundle, [image])
+    assert dicom.write(tmp_path, image, prediction) == []
+    assert dicom.problems == {"a": f"{image.source}: the file changed after it was read: start again"}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "its DICOM files do not fit into the memory that is free now"),
+        (
+            ValueError("Eva Müller"),
+            r"its results cannot be written as DICOM \(ValueError\): correct its attributes",
+        ),
+    ],
+)
+def test_what_cannot_be_written_says_why_without_a_value(
+    bundle, predictor, photograph, tmp_path, monkeypatch, error, message
+):
+    def fail(*_):
+        raise error
+
+    path = write(tmp_path / "a", dataset(photograph))
+    monkeypatch.setattr("biounet_edge.dicom.files._encode", fail)
+    dicom = DicomFiles(["dicom-sr"], bundle, [InputImage(path, "a")])
+    assert dicom.write(tmp_path, InputImage(path, "a"), predictor.predict(path)) == []
+    assert re.match(f"{re.escape(str(path))}: {message}", dicom.problems["a"])
+    assert "Eva" not in dicom.problems["a"]
 
 
 @pytest.mark.parametrize(

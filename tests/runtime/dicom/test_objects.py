@@ -35,7 +35,8 @@ PATIENT_AND_STUDY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex",
     "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
-SOURCES = ("single", "dermoscopic", "frame", "jpeg", "jpeg2000", "bare")
+SOURCES = ("single", "dermoscopic", "frame", "jpeg", "undeclared", "jpeg2000", "bare")
+LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +61,10 @@ def source_file(kind: str, photograph: np.ndarray, path: Path) -> tuple[Path, in
     made = dataset(photograph)
     if kind == "dermoscopic":
         made = dataset(photograph, SOPClassUID=DERMOSCOPIC, FrameOfReferenceUID="1.2.3", Modality="DMS")
-    elif kind == "jpeg":
+    elif kind in ("jpeg", "undeclared"):
         made = as_jpeg(made, [jpeg(photograph)])
+        for keyword in LOSSY if kind == "undeclared" else ():
+            delattr(made, keyword)
     elif kind == "jpeg2000":
         made = encoded(made, JPEG2000Lossless)
     elif kind == "bare":
@@ -227,6 +230,31 @@ def test_objects_say_whether_the_patient_was_deidentified(name, bundle, predicti
     source = read_source(write(tmp_path / "a", dataset(photograph, **told)), None)
     result = MAKERS[name](source, prediction, Authorship.of(bundle))
     assert {keyword: result[keyword].value for keyword in told} == told
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_objects_copy_of_a_deidentification_method_its_code_alone(
+    name, bundle, prediction, photograph, tmp_path
+):
+    method = Dataset()
+    method.CodeValue, method.CodingSchemeDesignator = "113100", "DCM"
+    method.CodeMeaning, method.PatientComments = "Basic profile", "private"
+    made = dataset(photograph, DeidentificationMethodCodeSequence=[method])
+    source = read_source(write(tmp_path / "a", made), None)
+    result = MAKERS[name](source, prediction, Authorship.of(bundle))
+    (copied,) = result.DeidentificationMethodCodeSequence
+    del method.PatientComments
+    assert copied == method
+
+
+@pytest.mark.parametrize("name", ["seg", "sc", "pm"])
+def test_objects_of_a_jpeg_say_that_it_was_compressed_with_loss(written, name, photograph):
+    declared, found = dcmread(written["jpeg", name]), dcmread(written["undeclared", name])
+    assert [declared[keyword].value for keyword in LOSSY] == ["01", 10, "ISO_10918_1"]
+    assert [found[keyword].value for keyword in (LOSSY[0], LOSSY[2])] == ["01", "ISO_10918_1"]
+    ratio = photograph.nbytes / len(jpeg(photograph))
+    assert found.LossyImageCompressionRatio == pytest.approx(ratio, rel=0.02)  # of the whole element
+    assert dcmread(written["single", name]).get("LossyImageCompression", "00") == "00"
 
 
 @pytest.mark.parametrize(
