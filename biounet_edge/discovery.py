@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +53,18 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
         The images, each file or frame once.
 
     Raises:
-        InputError: If a path does not exist or cannot be read, or a folder holds no images.
+        InputError: If a path does not exist, cannot be read or is the output folder, or a folder holds no
+            images.
     """
-    skip = {_identity(output)} if output is not None and output.exists() else set()
+    skip: set[_Identity] = set()
+    if output is not None:
+        with suppress(OSError):  # it is not there yet, or what opens it says why it cannot be
+            skip.add(_identity(output))
     found: dict[str, tuple[Path, Path]] = {}  # absolute path -> (file, folder its result name is relative to)
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike Path.is_dir, False where it cannot be told
+            if output is not None:
+                check_is_not_output(path, output)
             images = list(_walk(path, set(skip)))
             if not images:
                 raise InputError(
@@ -78,6 +85,22 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
     ]
 
 
+def check_is_not_output(folder: Path, output: Path) -> None:
+    """Refuses to look for photographs in the output folder, which is always left out.
+
+    Args:
+        folder: Folder that is to be read.
+        output: Folder that the results go to, which need not be there.
+
+    Raises:
+        InputError: If they are the same.
+    """
+    if os.path.isdir(output) and os.path.samefile(folder, output):
+        raise InputError(
+            f"the folder {folder} is the output folder itself: choose another for the results with --output"
+        )
+
+
 def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
     """Yields the images below a folder. Iterative: folders may be nested deeper than Python recurses."""
     try:
@@ -92,7 +115,7 @@ def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
             levels.pop()
         elif entry.name.startswith("."):
             continue
-        elif os.path.isdir(entry):  # unlike Path.is_dir, False where it cannot be told
+        elif os.path.isdir(entry):
             try:
                 if not _is_known(entry, seen):
                     levels.append(_entries(entry))
@@ -134,8 +157,9 @@ def _named(frame: Path | Frame) -> Path:
 
 
 def _split(path: Path) -> tuple[str, str]:
-    """Takes the ending off a file name; the last number of a UID is none."""
-    return (path.name, "") if path.suffix[1:].isdigit() else (path.stem, path.suffix)
+    """Takes the ending off a file name; the last number of a UID is none, and dots alone are no name."""
+    whole = path.suffix[1:].isdigit() or not path.stem.strip(".")
+    return (path.name, "") if whole else (path.stem, path.suffix)
 
 
 def _unique_stems(files: list[tuple[Path, Path]]) -> list[str]:

@@ -109,6 +109,29 @@ def test_discover_reports_a_missing_path(tmp_path):
         discover([tmp_path / "missing"])
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_discover_refuses_the_output_folder(tmp_path, link):
+    touch(tmp_path, "in/a.jpg")
+    if link:
+        (tmp_path / "out").symlink_to(tmp_path / "in")
+    with pytest.raises(InputError, match=r"in is the output folder itself: choose another .* with --output"):
+        discover([tmp_path / "in"], tmp_path / ("out" if link else "in"))
+
+
+def test_discover_says_that_a_path_which_is_too_long_is_not_there(tmp_path):
+    touch(tmp_path, "a.jpg")
+    with pytest.raises(InputError, match=r"there is no file or folder .*xxx: check the path"):
+        discover([tmp_path / ("x" * 300)])
+    assert found(tmp_path, output=tmp_path / ("x" * 300)) == [("a.jpg", "a")]
+
+
+@pytest.mark.parametrize("name", ["..jpg", "...jpg", "sub/..jpg"])
+def test_discover_takes_dots_for_a_name(tmp_path, name):
+    touch(tmp_path, name, "sub.jpg")
+    (image, _) = discover([tmp_path / name, tmp_path / "sub.jpg"])
+    assert image.stem == Path(name).name
+
+
 def test_discover_reports_a_folder_without_images(tmp_path):
     touch(tmp_path, "notes.txt")
     with pytest.raises(InputError, match=r"the folder .* holds no images: expected files ending in \.bmp, "):

@@ -8,10 +8,12 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from biounet_edge import InputError, Predictor
+from biounet_edge import ImageError, InputError, Predictor
 from biounet_edge.folder_run import RunOptions
+from biounet_edge.image_file import read_file
 from biounet_edge.watch import watch_folder
 
 OPTIONS = RunOptions(batch_size=1)
@@ -32,7 +34,7 @@ class Watch:
         self.stop = threading.Event()
         self._run = watch_folder(
             predictor, folder, output, OPTIONS, self.stop, settle_s=settle_s, interval_s=0.02,
-            report=self.lines.append,
+            retry_s=0.1, report=self.lines.append,
         )  # fmt: skip
         self._thread = threading.Thread(target=self._collect)
 
@@ -108,6 +110,30 @@ def test_watch_reports_what_cannot_be_read_once_and_reads_the_rest(
         assert len(watch.names) == 2
 
 
+def test_watch_tries_again_what_could_not_be_opened(
+    classifying, photograph, write_image, tmp_path, monkeypatch
+):
+    for name in ("locked.png", "open.png"):
+        write_image(tmp_path / "in" / name, photograph)
+    tries = []
+
+    def locked_for_a_while(path):
+        tries.append(time.monotonic())
+        if path.name == "locked.png" and len(tries) < 6:
+            raise ImageError("the file cannot be read: Permission denied")
+        return read_file(path)
+
+    monkeypatch.setattr("biounet_edge.predictor.read_file", locked_for_a_while)
+    with Watch(classifying, tmp_path / "in", tmp_path / "out") as watch:
+        assert watch.wait(6) == ["locked.png", "open.png", *["locked.png"] * 4]
+        assert watch.lines == []
+        time.sleep(0.5)
+        assert len(watch.names) == 6
+    waits = np.diff(tries[1:])
+    assert (waits > [0.09, 0.19, 0.39, 0.79]).all()  # doubled each time
+    assert rows(tmp_path / "out") == ["locked.png", "open.png"]
+
+
 def test_watch_survives_a_folder_that_is_gone_for_a_while(classifying, photograph, write_image, tmp_path):
     write_image(tmp_path / "in" / "a.png", photograph)
     with Watch(classifying, tmp_path / "in", tmp_path / "out") as watch:
@@ -126,6 +152,26 @@ def test_watch_survives_a_folder_that_is_gone_for_a_while(classifying, photograp
 def test_watch_refuses_a_folder_that_is_not_there(classifying, tmp_path):
     with pytest.raises(InputError, match=r"there is no folder .*in: name the one that photographs arrive in"):
         next(watch_folder(classifying, tmp_path / "in", tmp_path / "out", OPTIONS, threading.Event()))
+
+
+def test_watch_refuses_its_output_folder(classifying, tmp_path):
+    with pytest.raises(InputError, match="is the output folder itself: choose another for the results with"):
+        next(watch_folder(classifying, tmp_path, tmp_path, OPTIONS, threading.Event()))
+
+
+def test_watch_refuses_a_folder_whose_name_is_too_long(classifying, tmp_path):
+    with pytest.raises(
+        InputError, match=r"there is no folder .*xxx: name the one that photographs arrive in"
+    ):
+        next(watch_folder(classifying, tmp_path / ("x" * 300), tmp_path, OPTIONS, threading.Event()))
+
+
+def test_watch_says_at_its_start_that_an_extra_is_missing(classifying, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "biounet_edge.dicom.authorship", None)
+    (tmp_path / "in").mkdir()
+    options = RunOptions(("dicom-sr",), batch_size=1)
+    with pytest.raises(InputError, match=r"dicom-sr cannot be written, .* is not installed: pip install"):
+        next(watch_folder(classifying, tmp_path / "in", tmp_path / "out", options, threading.Event()))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
