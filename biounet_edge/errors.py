@@ -37,6 +37,11 @@ class IntegrityError(BiounetEdgeError, ValueError):
 class ImageError(BiounetEdgeError, ValueError):
     """An image is unreadable, truncated, empty or too large."""
 
+    @property
+    def is_of_content(self) -> bool:
+        """False where the machine failed and not the image, so that reading it again may succeed."""
+        return not isinstance(self.__cause__, OSError | ImportError | MemoryError)
+
 
 class InputError(BiounetEdgeError, ValueError):
     """A path does not exist, a folder holds no images or an option has no meaning here."""

@@ -182,7 +182,7 @@ class Predictor:
                 sha256=sha256,
             )
         except ImageError as error:
-            return PredictionFailure(_name(source), str(error), sha256)
+            return PredictionFailure(_name(source), str(error), sha256 if error.is_of_content else None)
         except MemoryError:  # of this machine at this moment, and not of this content
             return PredictionFailure(_name(source), "the image is too large for the memory that is free now")
 

@@ -351,3 +351,18 @@ def test_pickled_predictor_is_loaded_anew_where_it_is_unpickled(bundle, photogra
             assert copy.backend is not predictor.backend
             assert (copy.level, copy.backend.device, copy.backend.precision) == ("classify", "cpu", "float32")
             assert copy.predict(photograph).melanoma_probability == expected.melanoma_probability
+
+
+@pytest.mark.parametrize(
+    "cause", [OSError(5, "Input/output error"), ImportError(), MemoryError(), ValueError()]
+)
+def test_failure_has_the_checksum_of_the_content_only_where_it_is_the_contents(
+    predictor, photograph, monkeypatch, cause
+):
+    def fail(*_):
+        raise ImageError("the image cannot be decoded") from cause
+
+    monkeypatch.setattr("biounet_edge.predictor.read_photograph", fail)
+    (outcome,) = predictor.stream([b"content"])
+    assert outcome.error == "the image cannot be decoded"
+    assert (outcome.sha256 is not None) == isinstance(cause, ValueError)
