@@ -11,9 +11,10 @@ from pathlib import Path
 from biounet_edge.errors import ImageError
 
 _MAGIC_END = 132
+_SUFFIXES = frozenset({".dcm", ".dicom", ".dic"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Frame:
     """One frame of a multi-frame DICOM file; a source for `Predictor` like any path."""
 
@@ -21,6 +22,16 @@ class Frame:
     """The DICOM file."""
     number: int
     """Frame number as DICOM counts, from 1."""
+
+    def __init__(self, path: str | Path, number: int) -> None:
+        """Names the frame; nothing is read.
+
+        Args:
+            path: The DICOM file.
+            number: Frame number from 1.
+        """
+        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "number", number)
 
     def __str__(self) -> str:
         return f"{self.path}#{self.number}"
@@ -57,10 +68,10 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def is_dicom_photograph(path: Path) -> bool:
-    """Says whether a file found in a folder is a DICOM file that should be tried as a photograph.
+    """Says whether a file found in a folder should be tried as a DICOM photograph.
 
-    A DICOMDIR, a report, and what this package wrote are not. A damaged file and one of another kind of image
-    are tried, so that the reason why they cannot be read is told.
+    A DICOMDIR, a report, and what this package wrote are not. A damaged file, one of another kind of image, and what
+    has the ending of DICOM files are tried, so that the reason why they cannot be read is told.
 
     Args:
         path: Any file.
@@ -69,7 +80,7 @@ def is_dicom_photograph(path: Path) -> bool:
         False for what is left out without a word, as other files of a folder are.
     """
     if not is_dicom_file(path):
-        return False
+        return path.suffix.lower() in _SUFFIXES
     try:
         from biounet_edge.dicom.header import open_header
 
@@ -80,7 +91,7 @@ def is_dicom_photograph(path: Path) -> bool:
     return header.is_image and not header.is_own_result
 
 
-def frames_of(path: Path) -> Iterator[Path | Frame]:
+def frames_of(path: str | Path) -> Iterator[Path | Frame]:
     """Lists the photographs in a file.
 
     Args:
@@ -89,7 +100,7 @@ def frames_of(path: Path) -> Iterator[Path | Frame]:
     Yields:
         The path itself, or each frame of a DICOM file that holds several.
     """
-    frames = 1
+    path, frames = Path(path), 1
     if is_dicom_file(path):
         try:
             from biounet_edge.dicom.header import open_header

@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,17 @@ def test_folder_leaves_out_dicom_files_that_hold_no_photograph(tmp_path, photogr
 def test_damaged_dicom_file_is_found_so_that_it_is_reported(tmp_path, photograph):
     (tmp_path / "cut").write_bytes(content(dataset(photograph))[:400])
     assert [image.stem for image in discover([tmp_path])] == ["cut"]
+
+
+def test_file_with_the_ending_of_dicom_is_found_whatever_it_is(tmp_path, predictor):
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "gone.dcm").symlink_to(tmp_path / "nothing")
+    (tmp_path / "headless.DICOM").write_bytes(b"\x08\0\x05\0CS\x0a\0ISO_IR 100")
+    (tmp_path / "short.dic").write_bytes(b"\0" * 100)
+    images = discover([tmp_path])
+    assert [image.stem for image in images] == ["empty", "gone", "headless", "short"]
+    for outcome in predictor.stream(image.source for image in images):
+        assert isinstance(outcome, PredictionFailure), outcome
 
 
 def test_each_frame_is_an_image_with_a_name_of_its_own(tmp_path, photograph):
@@ -130,6 +142,17 @@ def test_frame_of_a_file_that_changes_while_it_is_read_is_refused(
     assert outcome == PredictionFailure(
         f"{path}#1", "the file changed while it was read: wait until it is complete and start again"
     )
+
+
+def test_example_of_the_documentation_runs(tmp_path, photograph, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "dicom.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    write(tmp_path / "IM000001", dataset(photograph))
+    write(tmp_path / "study.dcm", dataset(several(photograph), frames=3))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert names["outcome"].source == "study.dcm#3"
 
 
 def test_predictor_reads_frames_of_dicom(tmp_path, photograph, predictor):
