@@ -18,10 +18,10 @@ from biounet_edge.backends import Backend
 from biounet_edge.backends.selection import open_backend
 from biounet_edge.bundle import Bundle
 from biounet_edge.dicom.content import Frame
-from biounet_edge.errors import VerificationError
+from biounet_edge.errors import ImageError, VerificationError
 from biounet_edge.golden import OutputCheck, compare
 from biounet_edge.image import read_input
-from biounet_edge.manifest import Level, Precision
+from biounet_edge.manifest import InputSpec, Level, Precision
 from biounet_edge.version import __version__
 
 _BATCH = 4
@@ -189,7 +189,14 @@ def _batches(bundle: Bundle, photographs: Iterable[Path | Frame]) -> Iterator[ND
     """Yields images at the input size, shape (N, H, W, 3)."""
     spec, paths = bundle.manifest.input, iter(photographs)
     while batch := list(islice(paths, _BATCH)):
-        yield np.stack([read_input(path, spec.height, spec.width) for path in batch])
+        yield np.stack([_read(path, spec) for path in batch])
+
+
+def _read(photograph: Path | Frame, spec: InputSpec) -> NDArray[np.uint8]:
+    try:
+        return read_input(photograph, spec.height, spec.width)
+    except ImageError as error:
+        raise ImageError(f"{photograph}: {error}") from error
 
 
 def _without_infinity(value: Any) -> Any:

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from biounet_edge import Bundle, VerificationError, verify
+from biounet_edge import Bundle, ImageError, VerificationError, verify
 from biounet_edge.agreement import AgreementMeter
 from biounet_edge.backends.selection import open_backend
 from biounet_edge.bundle import GoldenOutputs
@@ -154,6 +154,13 @@ def test_weights_of_another_model_are_refused_even_with_fitting_checksums(bundle
     forged = Bundle(bundle_copy, bundle.manifest, bundle.checksum)  # as if the checksums had been made anew
     with pytest.raises(VerificationError, match="does not compute in float32 what PyTorch computed"):
         open_backend(forged, "full", "cpu", "float32")
+
+
+def test_photograph_that_cannot_be_read_is_named(bundle, tmp_path, photograph, write_image):
+    paths = [write_image(tmp_path / "good.png", photograph), tmp_path / "bad.png"]
+    paths[1].touch()
+    with pytest.raises(ImageError, match=r"bad\.png: the file is empty"):
+        verify(bundle, "cpu", "float32", paths)
 
 
 def test_batches_of_photographs_are_all_compared(bundle, monkeypatch, tmp_path, photograph, write_image):
