@@ -70,8 +70,8 @@ def is_dicom_file(path: Path) -> bool:
 def is_dicom_photograph(path: Path) -> bool:
     """Says whether a file found in a folder should be tried as a DICOM photograph.
 
-    A DICOMDIR, a report, and what this package wrote are not. A damaged file, one of another kind of image, and what
-    has the ending of DICOM files are tried, so that the reason why they cannot be read is told.
+    A DICOMDIR, a report, and what this package wrote are not. A damaged file, one of another kind of image
+    and what has the ending of DICOM files are tried, so that the reason why they cannot be read is told.
 
     Args:
         path: Any file.
