@@ -62,7 +62,7 @@ def watch_folder(
     if not os.path.isdir(folder):
         raise InputError(f"there is no folder {folder}: name the one that photographs arrive in")
     check_is_not_output(folder, output)
-    DicomFiles(options.save, predictor.bundle, (), needed=False)  # which checks that the extra is there
+    dicom = DicomFiles(options.save, predictor.bundle, (), needed=False)  # one, so that all are one run's
     arrivals, retry, reachable = _Arrivals(settle_s), _Retry(retry_s), True
     done: dict[str, _State] = {}
     while not stop.is_set():
@@ -79,7 +79,7 @@ def watch_folder(
         if states != done or retry.is_due(time.monotonic()):
             failed: set[str] = set()
             ready = [image for image, _ in settled.values()]
-            dicom = DicomFiles(options.save, predictor.bundle, ready, needed=False)
+            dicom.problems.clear()
             try:
                 with closing(run_folder(predictor, ready, output, options, dicom)) as run:
                     for item in run:

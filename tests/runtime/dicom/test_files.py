@@ -2,6 +2,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ pytest.importorskip("highdicom", reason="the dicom extra is not installed")
 
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
+from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
-from biounet_edge import InputError, OutputError
+from biounet_edge import InputError, OutputError, Predictor
 from biounet_edge.cli.main import app
 from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage, discover
+from biounet_edge.folder_run import RunOptions
 from biounet_edge.result_files import DICOM_KINDS, parse_save
+from biounet_edge.watch import watch_folder
 
 from .files import dataset, write
 
@@ -174,6 +178,23 @@ def test_what_cannot_be_written_says_why_without_a_value(
     assert dicom.write(tmp_path, InputImage(path, "a"), predictor.predict(path)) == []
     assert re.match(f"{re.escape(str(path))}: {message}", dicom.problems["a"])
     assert "Eva" not in dicom.problems["a"]
+
+
+def test_photographs_that_arrive_one_by_one_share_a_series(bundle, photograph, tmp_path):
+    study = dataset(photograph)
+    options = RunOptions(("dicom-sr",), batch_size=1)
+    with Predictor(bundle, device="cpu", level="classify") as predictor:
+        run = watch_folder(
+            predictor, tmp_path / "in", tmp_path / "out", options, Event(), settle_s=0.01, interval_s=0.01
+        )
+        for name in ("a", "b"):
+            study.SOPInstanceUID = study.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            write(tmp_path / "in" / name, study)
+            assert next(run).outcome.source == str(tmp_path / "in" / name)
+        run.close()
+    first, second = (dcmread(tmp_path / "out" / "dicom-sr" / f"{name}.dcm") for name in ("a", "b"))
+    assert first.SeriesInstanceUID == second.SeriesInstanceUID
+    assert first.SOPInstanceUID != second.SOPInstanceUID
 
 
 @pytest.mark.parametrize(
