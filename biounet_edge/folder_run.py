@@ -7,6 +7,7 @@ with the same batch size, write the very bytes of one that was not.
 
 import hashlib
 import json
+import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from biounet_edge.journal import FinishedEntry, Journal
 from biounet_edge.outcome_record import Outcome
 from biounet_edge.overlay import OVERLAY_PX
 from biounet_edge.predictor import Predictor
-from biounet_edge.report import ReportWriter
+from biounet_edge.report import ReportWriter, forget_cards
 from biounet_edge.report.entry import PICTURE_PX
 from biounet_edge.result_files import Save
 from biounet_edge.results import ResultWriter
@@ -36,6 +37,7 @@ from biounet_edge.version import __version__
 HASH_CHARACTERS = 32
 """Of the SHA-256 in an anonymous name: 128 bits, so that no two images meet by accident."""
 
+_READERS = min(4, os.cpu_count() or 1)
 _LIBRARIES = (
     "numpy", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "highdicom",
 )  # fmt: skip
@@ -177,6 +179,7 @@ def _report(
     predictor: Predictor, output: Path, options: RunOptions, total: int
 ) -> AbstractContextManager[ReportWriter | None]:
     if "report" not in options.save:
+        forget_cards(output)
         return nullcontext()
     level, device = predictor.level, predictor.selection
     return ReportWriter(output, predictor.bundle, level, device, total, resume=options.resume)
@@ -197,7 +200,7 @@ def _plan(
         except (ImageError, MemoryError):
             return None
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(_READERS) as pool:
         checksums = list(pool.map(content, images))
     tasks = []
     for image, sha256 in zip(images, checksums, strict=True):

@@ -3,14 +3,27 @@
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
 
 from biounet_edge.dicom.content import Frame
 from biounet_edge.errors import ImageError
 
 MAX_FILE_BYTES = 2 * 1024**3
 """Largest file that is read, in bytes."""
+
+LARGE_FILE_BYTES = 256 * 1024**2
+"""Size from which on files are held in memory one after another, in bytes."""
+
+_CHUNK_BYTES = 1024**2
+_DIGESTS = 1_000_000  # that are kept, of half a kilobyte each
+
+_one_large = Lock()
+_one_of_a_file = tuple(Lock() for _ in range(16))
 
 # O_NONBLOCK, because opening a pipe waits for its other end; Windows has no such pipes, and needs O_BINARY.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -29,6 +42,28 @@ def read_file(path: Path) -> bytes:
         ImageError: If it is missing, no regular file, too large, cannot be read or changes meanwhile; the
             message is the reason and names no path.
     """
+    with _opened(path) as (file, size):
+        return file.read(size + 1)
+
+
+def turn_of(path: Path) -> AbstractContextManager[object]:
+    """Waits, where a file is large, until no other large file is held in memory.
+
+    Args:
+        path: A file that is to be read whole, maybe none.
+
+    Returns:
+        To be entered before the file is read, and left when its bytes are no more needed.
+    """
+    try:
+        return _one_large if os.stat(path).st_size > LARGE_FILE_BYTES else nullcontext()
+    except (OSError, ValueError):  # whoever reads it says why it cannot be
+        return nullcontext()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Opens a regular file and says its size; raises at the end where it was not read whole and unchanged."""
     try:
         if path.is_dir():
             os.scandir(path).close()  # a folder that cannot be listed says why
@@ -42,15 +77,12 @@ def read_file(path: Path) -> bytes:
                 raise ImageError(
                     f"the file has {before.st_size:,} bytes, at most {MAX_FILE_BYTES:,} are read"
                 )
-            content = file.read(before.st_size + 1)
-            after = os.fstat(file.fileno())
+            yield file, before.st_size
+            read, after = file.tell(), os.fstat(file.fileno())
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror or type(error).__name__}") from error
-    if (len(content), after.st_size, after.st_mtime_ns) != (
-        before.st_size, before.st_size, before.st_mtime_ns,
-    ):  # fmt: skip
+    if (read, after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
         raise ImageError("the file changed while it was read: wait until it is complete and start again")
-    return content
 
 
 def checksum(source: Path | Frame) -> str:
@@ -93,9 +125,14 @@ def _digest(path: Path) -> "hashlib._Hash":
         status = os.stat(path)
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror}") from error
-    return _digest_of_state(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    with _one_of_a_file[hash(path) % len(_one_of_a_file)]:  # its other frames wait for the first
+        return _digest_of_state(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
-@lru_cache(maxsize=10_000)  # of half a kilobyte
+@lru_cache(maxsize=_DIGESTS)
 def _digest_of_state(path: Path, state: tuple[int, int, int]) -> "hashlib._Hash":
-    return hashlib.sha256(read_file(path))
+    digest = hashlib.sha256()
+    with _opened(path) as (file, size):
+        while file.tell() <= size and (chunk := file.read(_CHUNK_BYTES)):  # it may grow without an end
+            digest.update(chunk)
+    return digest

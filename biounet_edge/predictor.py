@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
@@ -21,7 +22,7 @@ from biounet_edge.bundle import Bundle
 from biounet_edge.dicom.content import Frame
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
 from biounet_edge.image import Photograph, read_photograph, reduce_to, resize_to_input
-from biounet_edge.image_file import frame_checksum, read_file
+from biounet_edge.image_file import frame_checksum, read_file, turn_of
 from biounet_edge.manifest import Level, Precision
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 
@@ -171,9 +172,11 @@ class Predictor:
                         "the file changed while it was read: wait until it is complete and start again"
                     )
             else:
-                data = source if isinstance(source, bytes) else read_file(Path(source))
-                sha256 = hashlib.sha256(data).hexdigest()
-                photograph = read_photograph(data, spec.height, spec.width)
+                with nullcontext() if isinstance(source, bytes) else turn_of(Path(source)):
+                    data = source if isinstance(source, bytes) else read_file(Path(source))
+                    sha256 = hashlib.sha256(data).hexdigest()
+                    photograph = read_photograph(data, spec.height, spec.width)
+                    del data
             return _Prepared(
                 source=_name(source),
                 size=photograph.size,

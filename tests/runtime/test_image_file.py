@@ -1,12 +1,17 @@
 import hashlib
 import os
 import socket
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from biounet_edge import ImageError, image_file
-from biounet_edge.image_file import read_file
+from biounet_edge.dicom.content import Frame
+from biounet_edge.image_file import read_file, turn_of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such files")
 
@@ -101,11 +106,66 @@ def test_read_file_says_why_a_folder_cannot_be_listed(tmp_path, monkeypatch):
         read_file(tmp_path)
 
 
-def test_checksum_reads_a_file_again_only_after_a_change(tmp_path, monkeypatch):
-    path, reads = tmp_path / "a.png", []
-    monkeypatch.setattr(image_file, "read_file", lambda path: reads.append(path) or path.read_bytes())
+@pytest.fixture
+def opened(monkeypatch) -> list[Path]:
+    """The files that are opened, in order."""
+    paths, open_file = [], image_file._opened
+    monkeypatch.setattr(image_file, "_opened", lambda path: paths.append(path) or open_file(path))
+    return paths
+
+
+def test_checksum_reads_a_file_again_only_after_a_change(tmp_path, opened):
+    path = tmp_path / "a.png"
     path.write_bytes(b"one")
     assert image_file.checksum(path) == image_file.checksum(path) == hashlib.sha256(b"one").hexdigest()
-    assert reads == [path]
+    assert opened == [path]
     path.write_bytes(b"other")
     assert image_file.checksum(path) == hashlib.sha256(b"other").hexdigest()
+
+
+def test_checksum_remembers_more_files_than_a_folder_has(tmp_path, opened, monkeypatch):
+    image_file._digest_of_state.cache_clear()
+    paths = [tmp_path / f"{i}" for i in range(20_000)]
+    monkeypatch.setattr(image_file.os, "stat", lambda path: os.stat_result([0] * 10))
+    monkeypatch.setattr(
+        image_file, "_opened", lambda path: opened.append(path) or nullcontext((BytesIO(), 0))
+    )
+    for path in 2 * paths:
+        image_file.checksum(path)
+    image_file._digest_of_state.cache_clear()
+    assert opened == paths
+
+
+def test_checksum_of_a_file_with_many_frames_reads_it_once(tmp_path, opened):
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    frames = [Frame(tmp_path / "a", number) for number in range(1, 33)]
+    with ThreadPoolExecutor(8) as pool:
+        checksums = set(pool.map(image_file.checksum, frames))
+    assert len(checksums) == 32
+    assert len(opened) == 1
+
+
+def test_checksum_holds_a_part_of_the_file_only(tmp_path):
+    path, size = tmp_path / "a", 64 * 1024**2
+    with path.open("wb") as file:
+        file.truncate(size)
+    tracemalloc.start()
+    try:
+        assert image_file.checksum(path) == hashlib.sha256(bytes(size)).hexdigest()
+        tracemalloc.reset_peak()
+        image_file._digest_of_state.cache_clear()
+        image_file.checksum(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
+    finally:
+        tracemalloc.stop()
+
+
+def test_large_files_are_held_one_after_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_file, "LARGE_FILE_BYTES", 10)
+    for name, size in (("small", 10), ("large", 11), ("other", 11)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    with turn_of(tmp_path / "large"):
+        assert turn_of(tmp_path / "other").locked()
+        with turn_of(tmp_path / "small"), turn_of(tmp_path / "missing"):
+            pass
+    assert not turn_of(tmp_path / "other").locked()

@@ -344,6 +344,22 @@ def test_stream_goes_on_where_an_image_does_not_fit_into_the_memory(predictor, p
     assert failure.sha256 is None
 
 
+def test_stream_holds_one_large_file_at_a_time(predictor, paths, monkeypatch):
+    held, most = [], []
+
+    def read(data, height, width):
+        held.append(data)
+        most.append(len(held))
+        time.sleep(0.02)
+        held.pop()
+        return read_photograph(data, height, width)
+
+    monkeypatch.setattr("biounet_edge.predictor.read_photograph", read)
+    monkeypatch.setattr("biounet_edge.image_file.LARGE_FILE_BYTES", 100)
+    assert not any(isinstance(outcome, PredictionFailure) for outcome in predictor.stream(paths))
+    assert max(most) == 1
+
+
 def test_pickled_predictor_is_loaded_anew_where_it_is_unpickled(bundle, photograph):
     with Predictor(bundle, device="cpu", precision="float32", level="classify") as predictor:
         expected = predictor.predict(photograph)
