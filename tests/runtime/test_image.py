@@ -170,6 +170,15 @@ def test_decode_refuses_gigapixels_by_the_header_alone(form):
     assert MAX_PIXELS == 250_000_000
 
 
+@pytest.mark.parametrize(
+    "data", [b"Mueller, Anna", b"RIFF\x10\0\0\0WEBPMuelleranna", b"\x89PNG\r\n\x1a\n\0\0\0\1Muellerannaxyz"]
+)
+def test_decode_tells_nothing_of_a_content_that_may_be_text(data):
+    with pytest.raises(ImageError) as raised:
+        decode(data)
+    assert "Muel" not in str(raised.value)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", *LOSSLESS])
 def test_decode_refuses_every_truncation(suffix, photograph, capfd):
     data = encode(suffix, photograph)
@@ -197,7 +206,7 @@ def test_decode_survives_damaged_bytes(suffix, photograph):
 def test_decode_names_a_wrong_png_checksum(photograph):
     data = bytearray(encode(".png", photograph))
     data[len(data) // 2] ^= 0x55
-    with pytest.raises(ImageError, match=r"the checksum of its IDAT chunk at byte [\d,]+ is wrong"):
+    with pytest.raises(ImageError, match=r"the checksum of its chunk at byte [\d,]+ is wrong"):
         decode(bytes(data))
 
 
@@ -205,10 +214,10 @@ def test_decode_names_a_wrong_png_checksum(photograph):
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"not an image at all", "expected JPEG, PNG, BMP, TIFF, WebP or DICOM, .* b'not an i'"),
+        (b"not an image at all", "expected JPEG, PNG, BMP, TIFF, WebP or DICOM"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the JPEG image is truncated"),
         (png(0, 5, 8, 2), "the PNG header is damaged: it says 0 x 5 pixels"),
-        (b"RIFF\x10\0\0\0WEBPABCDxxxxxxxxx", "the WebP header is damaged: its first chunk is b'ABCD'"),
+        (b"RIFF\x10\0\0\0WEBPABCDxxxxxxxxx", "the WebP header is damaged: its first chunk is of no kn"),
     ],
 )  # fmt: skip
 def test_decode_says_why_bytes_are_no_image(data, reason):
