@@ -4,6 +4,7 @@
 `card`, `steps` and `page` make HTML of it.
 """
 
+from biounet_edge.report.card_file import forget_cards
 from biounet_edge.report.writer import REPORT_NAME, ReportWriter
 
-__all__ = ["REPORT_NAME", "ReportWriter"]
+__all__ = ["REPORT_NAME", "ReportWriter", "forget_cards"]

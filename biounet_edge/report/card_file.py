@@ -1,14 +1,21 @@
 """The cards of a report that is being written, one a line, and those that an earlier run left."""
 
+import os
 import re
+import stat
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from biounet_edge.result_files import output_error
+
 PART_NAME = ".report.part"
 """Cards of a run that goes on or was killed; a report takes its place."""
 
+_FLAGS = 0  # neither follow a link nor wait for the other end of a pipe; no system has all of them
+for _name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _FLAGS |= getattr(os, _name, 0)
 _START = re.compile(rb'<li class="card" data-stem="([^"]*)"')
 _END = b"</li>\n"
 
@@ -33,13 +40,14 @@ class CardFile:
         self._report: BinaryIO | None = None
         output.mkdir(parents=True, exist_ok=True)
         # Not to append: a write that failed half-way is written over.
-        old = resume and self._path.exists()
-        self._file: BinaryIO = FileIO(self._path, "r+" if old else "w+")
+        self._file: BinaryIO = _open(self._path, os.O_RDWR | os.O_CREAT)
         if resume:
             with suppress(OSError):
-                self._report = report.open("rb")
-                self._index(report, self._report)
-        self._end = self._index(self._path, self._file)
+                self._report = _open(report, os.O_RDONLY)
+                self._index(self._report)
+        else:
+            self._file.truncate(0)
+        self._end = self._index(self._file)
         self._file.truncate(self._end)
 
     def add(self, card: bytes) -> None:
@@ -99,10 +107,11 @@ class CardFile:
             with suppress(OSError):
                 self._path.unlink()
 
-    def _index(self, path: Path, file: BinaryIO) -> int:
+    def _index(self, file: BinaryIO) -> int:
         """Notes where whole cards are, and says where the last one ends."""
         end = offset = 0
-        with path.open("rb") as lines:  # buffered, which `file` need not be
+        file.seek(0)
+        with open(os.dup(file.fileno()), "rb") as lines:  # buffered, which `file` is not
             for line in lines:
                 start = _START.match(line)
                 if start and line.endswith(_END):
@@ -110,3 +119,26 @@ class CardFile:
                     end = offset + len(line)
                 offset += len(line)
         return end
+
+
+def forget_cards(output: Path) -> None:
+    """Removes the cards of a killed run where a run has no report, because they hold photographs.
+
+    Args:
+        output: Output folder.
+
+    Raises:
+        OutputError: If they cannot be removed.
+    """
+    try:
+        (output / PART_NAME).unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(output / PART_NAME, error) from error
+
+
+def _open(path: Path, flags: int) -> FileIO:
+    descriptor = os.open(path, flags | _FLAGS, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path.name} is not a regular file")
+    return FileIO(descriptor, "r+" if flags & os.O_RDWR else "r")

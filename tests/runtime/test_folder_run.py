@@ -13,6 +13,7 @@ from biounet_edge import InputError, OutputError, Predictor, folder_run
 from biounet_edge.discovery import discover
 from biounet_edge.folder_run import RunOptions, run_folder
 from biounet_edge.journal import JOURNAL_NAME
+from biounet_edge.report.card_file import PART_NAME
 from biounet_edge.results import csv_row
 
 IMAGES = 7
@@ -92,6 +93,13 @@ def test_stopped_and_continued_run_writes_what_an_undisturbed_one_does(predictor
             next(run)
     finish(predictor, folder, tmp_path / "out", **finish_full)
     assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+def test_run_without_a_report_removes_the_cards_of_a_killed_one(counting, folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / PART_NAME).write_bytes(b"photographs")
+    finish(counting, folder, tmp_path / "out")
+    assert not (tmp_path / "out" / PART_NAME).exists()
 
 
 @pytest.mark.parametrize("after", [0, 3, 6, 7])
