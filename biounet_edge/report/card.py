@@ -51,20 +51,22 @@ def render_card(entry: Entry, stem: str, order: int, photograph_url: str, manife
     axis = Axis.around([step.end for step in summands] + ([threshold] if threshold is not None else []))
     path = Path(row["image"])
     height, width = entry.canvas
+    percent, operating_point = percents(row["melanoma_probability"], melanoma.threshold)
     content = {
         "stem": escaped(stem),
         "name": escaped(path.name or row["image"]),
-        "folder": escaped(str(path.parent)) if path.parent != Path() else "",
+        "folder": folder_text(row["image"]),
         "order": str(order),
         "probability": repr(row["melanoma_probability"]),
+        "bytes": str(len(entry.photograph)),
         "photograph": escape(photograph_url),
         "width": str(width),
         "height": str(height),
         "layers": "".join(_layers(entry)),
         "verdict": "reached" if row["melanoma"] else "below",
-        "percent": f"{row['melanoma_probability']:.1%}",
+        "percent": percent,
         "decision": "At or above" if row["melanoma"] else "Below",
-        "threshold": f"{melanoma.threshold:.1%}",
+        "threshold": operating_point,
         "fill": f"{100 * row['melanoma_probability']:.2f}",
         "tick": f"{100 * melanoma.threshold:.2f}",
         "axis": axis.labels(),
@@ -74,6 +76,35 @@ def render_card(entry: Entry, stem: str, order: int, photograph_url: str, manife
         "temperature": f"{row['melanoma_temperature']:.4g}",
     }
     return _template().substitute(content)
+
+
+def folder_text(image: str) -> str:
+    """Writes the folder that a photograph is in.
+
+    Args:
+        image: Path of the photograph.
+
+    Returns:
+        HTML text; empty where the path has no folder.
+    """
+    folder = Path(image).parent
+    return escaped(str(folder)) if folder != Path() else ""
+
+
+def percents(probability: float, threshold: float) -> tuple[str, str]:
+    """Writes a probability and its operating point for people, to one decimal or as many as tell them apart.
+
+    Args:
+        probability: In [0, 1].
+        threshold: In [0, 1].
+
+    Returns:
+        Such as "49.96%" and "50.00%", where "50.0%" would seem to reach the operating point.
+    """
+    decimals = 1
+    while probability < threshold and f"{probability:.{decimals}%}" == f"{threshold:.{decimals}%}":
+        decimals += 1
+    return f"{probability:.{decimals}%}", f"{threshold:.{decimals}%}"
 
 
 def render_failure(failure: PredictionFailure) -> str:

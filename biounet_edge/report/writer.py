@@ -14,7 +14,7 @@ from biounet_edge.discovery import InputImage
 from biounet_edge.errors import OutputError
 from biounet_edge.manifest import Level
 from biounet_edge.prediction import Prediction, PredictionFailure
-from biounet_edge.report.card import escaped, render_card, render_failure
+from biounet_edge.report.card import escaped, folder_text, render_card, render_failure
 from biounet_edge.report.card_file import CardFile
 from biounet_edge.report.entry import data_url, make_entry
 from biounet_edge.report.page import Counts, Run, render_page
@@ -119,18 +119,20 @@ class ReportWriter:
                 f"the card of {image.stem} in {self._path} was changed or removed during the run: "
                 "start it again"
             )
-        self._add(re.sub(r'data-order="\d+"', f'data-order="{self._order}"', card, count=1), outcome)
+        card = re.sub(r'data-order="\d+"', f'data-order="{self._order}"', card, count=1)
+        folder = f'<p class="folder"><bdi>{folder_text(outcome.source)}</bdi>'
+        self._add(re.sub(r'<p class="folder"><bdi>[^<]*</bdi>', lambda _: folder, card, count=1), outcome)
 
     def _earlier_card(self, stem: str, outcome: Prediction) -> str | None:
         try:
-            card = (self._cards.find(escaped(stem).encode()) or b"").decode().rstrip("\n")
+            card = (self._cards.find(escaped(stem).encode()) or b"").decode(errors="replace").rstrip("\n")
         except OSError as error:
             raise output_error(self._path, error) from error
         # A card that another bundle made has another probability.
         if f'data-probability="{outcome.melanoma_probability!r}"' not in card:
             return None
         if self._run.beside:
-            there = f'src="{self._photograph_url(stem)}"' in card and self._photograph_path(stem).is_file()
+            there = f'src="{self._photograph_url(stem)}"' in card and self._has_photograph(stem, card)
         else:
             there = 'src="data:image/jpeg' in card
         return card if there else None
@@ -139,8 +141,12 @@ class ReportWriter:
     def _order(self) -> int:
         return self._counts.read + self._counts.failures + 1
 
-    def _photograph_path(self, stem: str) -> Path:
-        return self._output / "report" / f"{stem}.jpg"
+    def _has_photograph(self, stem: str, card: str) -> bool:
+        try:
+            size = (self._output / "report" / f"{stem}.jpg").stat().st_size
+        except OSError:
+            return False
+        return f'data-bytes="{size}"' in card
 
     def _photograph_url(self, stem: str) -> str:
         return quote(os.fsencode(f"report/{stem}.jpg"))

@@ -1,5 +1,6 @@
 """A report that is completed with the cards of an earlier run."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,44 @@ def test_card_is_used_only_if_its_photograph_is_where_the_others_are(report, pre
     with report(1) as page:
         assert not page.has(image("a"), bare(predict()))
         page.write(image("a"), predict())
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_card_whose_photograph_was_cut_off_is_not_used(report, predict, tmp_path, monkeypatch, size):
+    monkeypatch.setattr(writer, "EMBEDDED", 0)
+    with report(1) as page:
+        page.write(image("a"), predict())
+    os.truncate(tmp_path / "report" / "a.jpg", size)
+    with report(1) as page:
+        assert not page.has(image("a"), bare(predict()))
+        page.write(image("a"), predict())
+
+
+def test_kept_card_shows_the_folder_of_its_run(report, predict, tmp_path):
+    with report(1) as page:
+        page.write(image("a"), predict("in/a.jpg"))
+    with report(1) as page:
+        page.keep(image("a"), bare(predict("C:\\1/<b>/a.jpg")))
+    assert '<p class="folder"><bdi>C:\\1/&lt;b&gt;</bdi></p>' in (tmp_path / REPORT_NAME).read_text()
+    with report(1) as page:
+        page.keep(image("a"), bare(predict("a.jpg")))
+    assert '<p class="folder"><bdi></bdi></p>' in (tmp_path / REPORT_NAME).read_text()
+
+
+def test_report_in_another_encoding_is_not_used(report, predict, tmp_path):
+    (tmp_path / REPORT_NAME).write_bytes(b'<li class="card" data-stem="a" data-name="M\xfcller"></li>\n')
+    with report(1) as page:
+        assert not page.has(image("a"), bare(predict()))
+        page.write(image("a"), predict())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipe_in_place_of_the_report_is_not_waited_for(report, predict, tmp_path):
+    os.mkfifo(tmp_path / REPORT_NAME)
+    with report(1) as page:
+        assert not page.has(image("a"), bare(predict()))
+        page.write(image("a"), predict())
+    assert len(cards(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("resume", [True, False])

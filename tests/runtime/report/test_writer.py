@@ -1,3 +1,4 @@
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +10,7 @@ from biounet_edge import INDICATORS, OutputError, PredictionFailure
 from biounet_edge.discovery import InputImage
 from biounet_edge.image import decode
 from biounet_edge.report import REPORT_NAME, ReportWriter, writer
+from biounet_edge.report.card import percents
 from biounet_edge.report.card_file import PART_NAME
 
 HOSTILE = "\"><img src=x onerror=alert(1)>'&amp;</li></ol><script>alert(2)</script>\n\u202e\udcff.jpg"
@@ -89,6 +91,22 @@ def test_card_shows_the_sum_step_by_step(report, read, predict, bundle):
     assert f"<strong>{prediction.melanoma_probability:.1%}</strong>" in read()
 
 
+@pytest.mark.parametrize(
+    ("probability", "threshold", "shown"),
+    [
+        (0.4996, 0.5, ("49.96%", "50.00%")),
+        (0.49999, 0.5, ("49.999%", "50.000%")),
+        (0.50031, 0.50042, ("50.03%", "50.04%")),
+        (0.5, 0.5, ("50.0%", "50.0%")),
+        (0.5004, 0.5, ("50.0%", "50.0%")),
+        (0.1234, 0.5, ("12.3%", "50.0%")),
+        (0.4999999999999999, 0.5, ("49.99999999999999%", "50.00000000000000%")),
+    ],
+)
+def test_percents_agree_with_the_decision(probability, threshold, shown):
+    assert percents(probability, threshold) == shown
+
+
 def test_card_says_which_indicators_are_absent(report, read, predict):
     with report() as page:
         page.write(image("a"), predict())
@@ -161,6 +179,23 @@ def test_report_appears_only_at_the_end(report, predict, tmp_path):
         page.write(image("a"), predict())
         assert [path.name for path in (tmp_path / "out").iterdir()] == [PART_NAME]
     assert [path.name for path in (tmp_path / "out").iterdir()] == [REPORT_NAME]
+
+
+def test_link_in_place_of_the_cards_is_not_followed(report, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out" / PART_NAME).symlink_to(tmp_path / "precious")
+    with pytest.raises(OutputError, match=r"report.html cannot be written \("):
+        report()
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipe_in_place_of_the_cards_is_an_error(report, tmp_path):
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / PART_NAME)
+    with pytest.raises(OutputError, match=r"\(\.report\.part is not a regular file\)"):
+        report()
 
 
 def test_report_that_cannot_be_put_in_place_is_an_error(report, predict, tmp_path):
