@@ -77,7 +77,8 @@ def _stored(finding: IndicatorFinding) -> NDArray[np.uint16]:
 
 
 def _mapping(name: str, finding: IndicatorFinding) -> RealWorldValueMapping:
-    words = f"{label(name)}, Grad-CAM over its maximum {finding.heatmap_scale or 0:.4g}"
+    state = f"{'present' if finding.present else 'absent'} {finding.probability:.0%}"
+    words = f"{label(name)}, {state}, Grad-CAM over maximum {finding.heatmap_scale or 0:.4g}"
     return RealWorldValueMapping(
         lut_label=INDICATOR_CODES[name].value[:16],  # VR SH
         lut_explanation=words[:64],  # VR LO

@@ -155,6 +155,33 @@ def test_heatmaps_come_back_from_the_map(written, kind, prediction):
     assert labels == [INDICATOR_CODES[name].value for name in INDICATORS]
 
 
+def test_heatmaps_say_which_indicators_are_present(written):
+    frames = dcmread(written["single", "pm"]).PerFrameFunctionalGroupsSequence
+    words = [frame.RealWorldValueMappingSequence[0].LUTExplanation for frame in frames]
+    assert words == [
+        "Pigment network, present 90%, Grad-CAM over maximum 2.5",
+        "Negative network, absent 0%, Grad-CAM over maximum 2.5",
+        "Streaks, present 70%, Grad-CAM over maximum 2.5",
+        "Milia-like cyst, absent 0%, Grad-CAM over maximum 2.5",
+        "Globules, absent 0%, Grad-CAM over maximum 2.5",
+    ]
+
+
+def test_longest_explanation_of_a_heatmap_is_whole(bundle, photograph, tmp_path):
+    outputs = {
+        "melanoma_probability": np.float32(0.5),
+        "melanoma_contribution": np.zeros(5, np.float32),
+        "indicator_probability": np.ones(5, np.float32),
+        "heatmap": np.ones((5, 4, 4), np.float32),
+        "heatmap_scale": np.full(5, 1.2345e-12, np.float32),
+    }
+    prediction = make_prediction(bundle.manifest, "cam", outputs, "a", photograph.shape[:2])
+    source = read_source(write(tmp_path / "a", dataset(photograph)), None)
+    result = make_heatmaps(source, prediction, Authorship.of(bundle))
+    mapping = result.PerFrameFunctionalGroupsSequence[1].RealWorldValueMappingSequence[0]
+    assert mapping.LUTExplanation == "Negative network, present 100%, Grad-CAM over maximum 1.235e-12"
+
+
 @pytest.mark.parametrize("kind", ["single", "frame"])
 def test_capture_is_the_overlay_to_the_pixel(written, kind, prediction, bundle):
     overlay = draw_overlay(prediction, prediction.preview, bundle.manifest.notice)
