@@ -66,10 +66,14 @@
   };
 
   const notice = document.querySelector("body > .notice");
-  if (notice) {
-    const place = () => { document.querySelector(".toolbar").style.top = `${notice.offsetHeight}px`; };
-    new ResizeObserver(place).observe(notice);
-  }
+  const toolbar = document.querySelector(".toolbar");
+  const bars = new ResizeObserver(() => {
+    const above = notice ? notice.offsetHeight : 0;
+    const sticky = getComputedStyle(toolbar).position === "sticky"; // not in a narrow window
+    toolbar.style.top = `${above}px`;
+    document.documentElement.style.scrollPaddingTop = `${above + (sticky ? toolbar.offsetHeight : 0)}px`;
+  });
+  for (const bar of [notice, toolbar]) if (bar) bars.observe(bar);
 
   document.documentElement.classList.add("scripted");
   byId("order").addEventListener("change", sort);

@@ -204,6 +204,39 @@ def test_print_hides_the_controls_and_keeps_the_notice(opened, bundle):
     assert opened.pdf().startswith(b"%PDF")
 
 
+def test_print_leaves_the_enlarged_view_out(opened):
+    opened.run("document.querySelector('button.picture').click()")
+    assert visible(opened, "#enlarged")
+    opened.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert not visible(opened, "#enlarged")
+        assert visible(opened, ".card:last-child")
+        assert opened.run("getComputedStyle(document.documentElement).overflowY") == "visible"
+    finally:
+        opened.call("Emulation.setEmulatedMedia", media="")
+
+
+@pytest.mark.parametrize("width", [1000, 360])  # with the toolbar held at the top, and with only the notice
+def test_focus_stays_clear_of_the_bars(opened, width):
+    opened.resize(width, 500)
+    try:
+        for index in (2, 1, 0):
+            opened.run(f"document.querySelectorAll('button.picture')[{index}].focus()")
+            assert opened.run(
+                "document.activeElement.getBoundingClientRect().top + 1 >= Math.max("
+                "...Array.from(document.querySelectorAll('body > .notice, .toolbar'), "
+                "(bar) => bar.getBoundingClientRect().bottom))"
+            )
+    finally:
+        opened.resize(1440, 1000)
+
+
+def test_skip_link_moves_the_focus(opened):
+    opened.press("Tab", "\t")
+    opened.press("Enter", "\r")
+    assert opened.run("document.activeElement.id") == "gallery"
+
+
 def test_hostile_names_are_shown_as_they_are(browser, bundle, predict, tmp_path):
     name = '"><img src=x onerror=alert(1)>&amp;<script>alert(2)</script><!--.jpg'.replace("/", "\u2215")
     reason = "</li></ul></section><script>document.title = 'taken'</script>"
