@@ -1,39 +1,37 @@
 """`biounet-edge benchmark`: what predictions take on this machine."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from biounet_edge.cli.console import print_json
+from biounet_edge.cli.options import (
+    BatchSizeOption,
+    BundleArgument,
+    DeviceOption,
+    JsonOption,
+    LevelOption,
+    PrecisionOption,
+)
 
 if TYPE_CHECKING:
     from biounet_edge.benchmark.report import BenchmarkReport
 
 
 def benchmark(
-    bundle: Annotated[
-        Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder; the demo bundle if left out.")
-    ] = None,
+    bundle: BundleArgument = None,
     images: Annotated[
         Path | None,
         typer.Option("--images", help="Folder of photographs; the bundle's golden images if left out."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Photographs of that folder at most.")] = 32,
-    device: Annotated[
-        str, typer.Option("--device", help="As for predict; never another than asked for.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16", "int8"],
-        typer.Option("--precision", help="Number format to compute in; never another than asked for."),
-    ] = "auto",
-    level: Annotated[
-        Literal["classify", "cam", "full"],
-        typer.Option("--level", help="Probabilities; with heatmaps; with heatmaps and masks."),
-    ] = "full",
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per pass.")] = 8,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    level: LevelOption = "full",
+    batch_size: BatchSizeOption = 8,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each stage is measured.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure latency and throughput of each stage, of all together, and against the machine's peak."""
     from rich.console import Console

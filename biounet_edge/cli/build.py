@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from biounet_edge.cli.console import print_json, say
+from biounet_edge.cli.options import BundleArgument, JsonOption
 
 if TYPE_CHECKING:
     from biounet_edge.engine.build import BuiltEngine
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def build(
-    bundle: Annotated[
-        Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder; the demo bundle if left out.")
-    ] = None,
+    bundle: BundleArgument = None,
     device: Annotated[
         Literal["tensorrt", "tensorrt-rtx"],
         typer.Option("--device", help="TensorRT, or TensorRT for RTX workstations."),
@@ -42,7 +40,7 @@ def build(
             "8.6,8.9,12.0; the GPU of this machine if left out.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compile a bundle for TensorRT, on the machine that runs it or, for RTX, ahead of time."""
     from biounet_edge.bundle import Bundle

@@ -1,11 +1,11 @@
 """`biounet-edge doctor`: what is wrong with this installation."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from biounet_edge.cli.console import print_json, say
+from biounet_edge.cli.options import BundleArgument, JsonOption
 from biounet_edge.text import printable
 
 if TYPE_CHECKING:
@@ -15,10 +15,8 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def doctor(
-    bundle: Annotated[
-        Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder; the demo bundle if left out.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    bundle: BundleArgument = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look for what keeps this machine from running a bundle, or from running it fast."""
     from biounet_edge.doctor.diagnosis import diagnose

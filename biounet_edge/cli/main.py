@@ -8,7 +8,7 @@ is quick.
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +17,17 @@ from biounet_edge.cli.benchmark import benchmark
 from biounet_edge.cli.build import build
 from biounet_edge.cli.console import print_json, say, without_paths
 from biounet_edge.cli.doctor import doctor
+from biounet_edge.cli.options import (
+    BatchSizeOption,
+    BundleArgument,
+    BundleOption,
+    DeviceOption,
+    JsonOption,
+    LevelOption,
+    OutputOption,
+    PrecisionOption,
+    SaveOption,
+)
 from biounet_edge.cli.watch import watch
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.version import __version__
@@ -38,26 +49,6 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-BundleArgument = Annotated[
-    Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder; the demo bundle if left out.")
-]
-BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", help="Bundle folder; the demo bundle if left out.")
-]
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        help="auto, cpu, cuda, openvino, openvino-gpu, tensorrt or tensorrt-rtx; "
-        "never another than asked for.",
-    ),
-]
-PrecisionOption = Annotated[
-    Literal["auto", "float32", "float16", "bfloat16", "int8"],
-    typer.Option("--precision", help="Number format to compute in; never another than asked for."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -77,26 +68,13 @@ def _options(
 @app.command()
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images and folders of images.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
-        "predictions"
-    ),
+    output: OutputOption = Path("predictions"),
     bundle: BundleOption = None,
-    level: Annotated[
-        Literal["classify", "cam", "full"],
-        typer.Option("--level", help="Probabilities; with heatmaps; with heatmaps and masks."),
-    ] = "full",
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images per pass.")] = 8,
+    level: LevelOption = "full",
+    batch_size: BatchSizeOption = 8,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
-    save: Annotated[
-        str | None,
-        typer.Option(
-            "--save",
-            help="Files to write, with commas: masks, overlays, heatmaps, probabilities, report or none "
-            "(if left out: masks,overlays at level full, overlays at level cam); "
-            "for DICOM sources also dicom-seg, dicom-sr, dicom-sc, dicom-pm.",
-        ),
-    ] = None,
+    save: SaveOption = None,
     resume: Annotated[
         bool,
         typer.Option("--resume/--no-resume", help="Keep what an earlier run into this folder finished."),

@@ -3,12 +3,20 @@
 import signal
 from contextlib import closing
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Annotated, Literal
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from biounet_edge.cli.console import print_json, say
+from biounet_edge.cli.options import (
+    BundleOption,
+    DeviceOption,
+    LevelOption,
+    OutputOption,
+    PrecisionOption,
+    SaveOption,
+)
 from biounet_edge.text import printable
 
 if TYPE_CHECKING:
@@ -17,26 +25,12 @@ if TYPE_CHECKING:
 
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where photographs arrive.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path(
-        "predictions"
-    ),
-    bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="Bundle folder; the demo bundle if left out.")
-    ] = None,
-    level: Annotated[
-        Literal["classify", "cam", "full"],
-        typer.Option("--level", help="Probabilities; with heatmaps; with heatmaps and masks."),
-    ] = "full",
-    device: Annotated[
-        str, typer.Option("--device", help="As for predict; never another than asked for.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16", "int8"],
-        typer.Option("--precision", help="Number format to compute in; never another than asked for."),
-    ] = "auto",
-    save: Annotated[
-        str | None, typer.Option("--save", help="Files to write, with commas, as for predict.")
-    ] = None,
+    output: OutputOption = Path("predictions"),
+    bundle: BundleOption = None,
+    level: LevelOption = "full",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    save: SaveOption = None,
     settle: Annotated[
         float, typer.Option("--settle", min=0, help="Seconds that a file must not have changed.")
     ] = 2.0,
@@ -58,8 +52,7 @@ def watch(
         say(f"computing on {predictor.selection}", style="dim")
         if predictor.bundle.manifest.notice:
             say(predictor.bundle.manifest.notice, style="yellow")
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        _set_on_signals(stop)
         say(f"watching {folder}, results in {output}; Ctrl-C ends it")
         found = watch_folder(predictor, folder, output, options, stop, settle_s=settle, report=say)
         with closing(found):
@@ -71,6 +64,12 @@ def watch(
                 if as_json:
                     print_json(item.outcome.to_dict(), indent=None)
     say("stopped; what was finished is kept")
+
+
+def _set_on_signals(stop: Event) -> None:
+    """Sets the event from a thread: a signal may come while this one holds the lock that setting it needs."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: Thread(target=stop.set).start())
 
 
 def _sentence(prediction: "Prediction") -> str:
