@@ -106,9 +106,16 @@ def test_stride_one_works_at_any_image_size(classifier: tuple[SmallEncoder, nn.L
     np.testing.assert_allclose(run(model, heatmaps, pixels)[0], expected.numpy(), atol=1e-6)
 
 
-def test_a_stride_at_an_unknown_image_size_is_refused(classifier: tuple[SmallEncoder, nn.Linear]) -> None:
-    with pytest.raises(ExportError, match="expected a graph with a fixed height and width"):
-        add_gradcam(build(*classifier, size="S"), "logits", 0, ["first"])
+@pytest.mark.parametrize("size", [12, 13])
+def test_a_stride_works_at_any_image_size(classifier: tuple[SmallEncoder, nn.Linear], size: int) -> None:
+    encoder, head = classifier
+    model = build(encoder, head, size="S")
+    heatmaps = add_gradcam(model, "logits", 0, ["first", "second"])
+    pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(2))
+    expected = explain(encoder, head, pixels, 0).raw_heatmaps[:2]  # type: ignore[arg-type]
+    assert any(heatmap.any() for heatmap in expected)
+    for heatmap, wanted in zip(run(model, heatmaps, pixels), expected, strict=True):
+        np.testing.assert_allclose(heatmap, wanted.numpy(), atol=1e-6)
 
 
 def test_the_last_block_costs_no_gradient_pass(classifier: tuple[SmallEncoder, nn.Linear]) -> None:
