@@ -2,8 +2,8 @@
 
 For a value y and an output l that depends on it, the cotangent of y is the gradient dl/dy, of y's own shape.
 The cotangent of l itself is given (the seed). The nodes are visited in reverse order; each turns the
-cotangent of its output into cotangents of its inputs, by the rule of its operator in vjp.py. Where a value
-has several consumers, what they send back adds up: the chain rule.
+cotangent of its output into cotangents of its inputs, by the rule of its operator in export/vjp. Where a
+value has several consumers, what they send back adds up: the chain rule.
 
     forward     x ──> f ──> y ──> g ──> l
     backward   x̄ <── f' <── ȳ <── g' <── l̄ = seed            f' and g' are nodes of the same graph
@@ -41,12 +41,10 @@ def backpropagate(
     nodes = tuple(builder.graph)
     active = _depending_on(targets, nodes)
     cotangents = {output: seed}
-    for node in reversed(nodes):
-        if not any(value in active for value in node.inputs):
-            continue
-        cotangent = _cotangent_of(node, cotangents)
-        if cotangent is not None:
-            _pass_back(builder, node, cotangent, active, cotangents)
+    with builder.arithmetic():
+        for node in reversed(nodes):
+            if any(value in active for value in node.inputs) and any(y in cotangents for y in node.outputs):
+                _pass_back(builder, node, active, cotangents)
     for target in targets:
         if target not in cotangents or target not in active:
             raise ExportError(
@@ -56,34 +54,22 @@ def backpropagate(
 
 
 def _depending_on(targets: Collection[ir.Value], nodes: Iterable[ir.Node]) -> set[ir.Value | None]:
-    """The targets and all that is computed from them."""
+    """The targets and all that is computed from them; integers, such as a shape, carry no gradient."""
     active: set[ir.Value | None] = set(targets)
     for node in nodes:
         if not active.isdisjoint(node.inputs):
-            active.update(node.outputs)
+            active.update(y for y in node.outputs if y.dtype is None or y.dtype.is_floating_point())
     return active
-
-
-def _cotangent_of(node: ir.Node, cotangents: dict[ir.Value, ir.Value]) -> ir.Value | None:
-    """Cotangent of the node's output, None where the differentiated output does not depend on it."""
-    for extra in node.outputs[1:]:
-        if extra in cotangents:
-            raise ExportError(
-                f"the gradient reaches {extra.name!r}, another output than the first of node {node.name!r} "
-                f"({node.op_type}): there is no rule for that"
-            )
-    return cotangents.get(node.outputs[0])
 
 
 def _pass_back(
     builder: GraphBuilder,
     node: ir.Node,
-    cotangent: ir.Value,
     active: set[ir.Value | None],
     cotangents: dict[ir.Value, ir.Value],
 ) -> None:
     """Adds what one node sends back to the cotangents of its active inputs."""
-    contributions = rule_of(node)(builder, node, cotangent)
+    contributions = rule_of(node)(builder, node, [cotangents.get(y) for y in node.outputs])
     for index, value in enumerate(node.inputs):
         if value is None or value not in active:
             continue

@@ -1,12 +1,20 @@
 """Appending nodes to an ONNX graph."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from biounet_edge.errors import ExportError
+
+_BOOLEAN = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or"})
+
+_ARITHMETIC = threading.Lock()
+"""onnx_ir has one handler of arithmetic for the whole process."""
 
 
 class GraphBuilder(ir.tape.Tape):
@@ -21,6 +29,39 @@ class GraphBuilder(ir.tape.Tape):
         super().__init__(graph)
         self.graph = graph
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def op(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> ir.Value:
+        """Appends a node, whose output has the element type that follows from its inputs.
+
+        Args:
+            op_type: Operator of the default domain.
+            inputs: Its inputs, None where one is left out.
+            attributes: Its attributes.
+            options: As for `onnx_ir.tape.Tape.op`.
+
+        Returns:
+            The node's first output.
+        """
+        output = super().op(op_type, inputs, attributes, **options)
+        if output.dtype is None and (dtype := _result_type(op_type, inputs, attributes or {})) is not None:
+            output.type = ir.TensorType(dtype)
+        return output
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """While the block runs, `+ - * /` on values, and on a value and a number, append nodes."""
+        with _ARITHMETIC:
+            before = ir.set_value_magic_handler(_Arithmetic(self))
+            try:
+                yield
+            finally:
+                ir.set_value_magic_handler(before)
 
     def constant(self, array: NDArray[np.generic]) -> ir.Value:
         """Makes a constant of the graph; equal constants are one.
@@ -62,6 +103,18 @@ class GraphBuilder(ir.tape.Tape):
         """
         return self.constant(np.array(number, element_type(value).numpy()))
 
+    def array_like(self, array: NDArray[np.generic], value: ir.Value) -> ir.Value:
+        """Makes an array of a value's type.
+
+        Args:
+            array: The array, of any type.
+            value: Value to calculate with.
+
+        Returns:
+            An initializer of the array's shape.
+        """
+        return self.constant(array.astype(element_type(value).numpy()))
+
     def shape(self, value: ir.Value, start: int = 0, end: int | None = None) -> ir.Value:
         """Gives the sizes of some axes of a value: a constant where all are known, else a Shape node.
 
@@ -77,6 +130,43 @@ class GraphBuilder(ir.tape.Tape):
         if None not in sizes:
             return self.integers([size for size in sizes if size is not None])
         return self.op("Shape", [value], {"start": start} | ({} if end is None else {"end": end}))
+
+    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """Converts a value's elements; nothing is appended where they are of that type.
+
+        Args:
+            value: The value.
+            dtype: Element type of the result.
+
+        Returns:
+            The converted value.
+        """
+        return value if value.dtype == dtype else self.op("Cast", [value], {"to": int(dtype)})
+
+    def where_positive(self, value: ir.Value) -> ir.Value:
+        """Appends [value > 0].
+
+        Args:
+            value: The value.
+
+        Returns:
+            1 where it is positive, else 0; of its shape and type.
+        """
+        positive = self.op("Greater", [value, self.number_like(0, value)])
+        return self.cast(positive, element_type(value))
+
+    def where_equal(self, left: ir.Value, right: ir.Value, like: ir.Value) -> ir.Value:
+        """Appends [left = right], broadcast.
+
+        Args:
+            left: A value.
+            right: Another.
+            like: Value whose element type the result has.
+
+        Returns:
+            1 where they are equal, else 0.
+        """
+        return self.cast(self.op("Equal", [left, right]), element_type(like))
 
     def reshape(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
         """Reshapes; 0 copies a size and -1 takes what is left.
@@ -102,6 +192,62 @@ class GraphBuilder(ir.tape.Tape):
         for key, value in list(self._constants.items()):
             if not value.uses():
                 del self.graph.initializers[str(value.name)], self._constants[key]
+
+
+class _Arithmetic:
+    """What onnx_ir calls for `+ - * /` on values."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self._builder = builder
+
+    def Add(self, left: Any, right: Any) -> ir.Value:  # noqa: N802
+        return self._append("Add", left, right)
+
+    def Sub(self, left: Any, right: Any) -> ir.Value:  # noqa: N802
+        return self._append("Sub", left, right)
+
+    def Mul(self, left: Any, right: Any) -> ir.Value:  # noqa: N802
+        return self._append("Mul", left, right)
+
+    def Div(self, left: Any, right: Any) -> ir.Value:  # noqa: N802
+        return self._append("Div", left, right)
+
+    def Neg(self, operand: Any) -> ir.Value:  # noqa: N802
+        return self._builder.op("Neg", [operand])
+
+    def _append(self, operator: str, left: Any, right: Any) -> ir.Value:
+        value: ir.Value = left if isinstance(left, ir.Value) else right
+        operands = [
+            side if isinstance(side, ir.Value) else self._builder.number_like(side, value)
+            for side in (left, right)
+        ]
+        return self._builder.op(operator, operands)
+
+
+def _result_type(
+    operator: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any]
+) -> ir.DataType | None:
+    if operator in _BOOLEAN:
+        return ir.DataType.BOOL
+    if operator in ("Shape", "Size", "ArgMax"):
+        return ir.DataType.INT64
+    if operator == "Cast":
+        return ir.DataType(attributes["to"])
+    source = inputs[1] if operator == "Where" else inputs[0]
+    return None if source is None else source.dtype
+
+
+def constant_of(value: ir.Value) -> NDArray[Any] | None:
+    """Gives the array of a value that does not depend on the graph's inputs.
+
+    Args:
+        value: The value.
+
+    Returns:
+        Its array; None where it is computed.
+    """
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
 
 
 def add_output(graph: ir.Graph, name: str, value: ir.Value, sizes: Sequence[int | None]) -> None:

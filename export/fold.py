@@ -8,7 +8,7 @@ to be in the graph: as an expression over the shared weight, which costs no spac
 import onnx_ir as ir
 
 from export.builder import GraphBuilder, dimensions
-from export.convolution import channel_scale
+from export.vjp.transposed import channel_scale
 
 
 def fold_batch_norm(graph: ir.Graph) -> list[ir.Node]:

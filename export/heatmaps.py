@@ -20,7 +20,7 @@ def stack_heatmaps(builder: GraphBuilder, raw_heatmaps: Sequence[ir.Value], size
     Returns:
         Heatmaps in [0, 1], shape (N, B, size_px, size_px).
     """
-    resized = [_resize(builder, group, size_px) for group in _groups(builder, raw_heatmaps)]
+    resized = [resize_maps(builder, group, (size_px, size_px)) for group in _groups(builder, raw_heatmaps)]
     stacked = builder.op("Concat", resized, {"axis": 1})  # (N, B, S, S)
     stacked.type = raw_heatmaps[0].type
     return divide_by_maximum(builder, stacked)[0]
@@ -56,15 +56,25 @@ def _groups(builder: GraphBuilder, raw_heatmaps: Sequence[ir.Value]) -> Iterator
         yield joined
 
 
-def _resize(builder: GraphBuilder, maps: ir.Value, size_px: int) -> ir.Value:
-    """Bilinear resize of (N, K, h, w), with PyTorch's align_corners=False, which ONNX calls half_pixel.
+def resize_maps(builder: GraphBuilder, maps: ir.Value, size: tuple[int, int] | ir.Value) -> ir.Value:
+    """Bilinear resize of maps, with PyTorch's align_corners=False, which ONNX calls half_pixel.
 
     By whole factors where they are whole: then every engine knows the resulting size when it loads the graph.
+
+    Args:
+        builder: Builder on the graph.
+        maps: Shape (N, K, h, w).
+        size: (height, width) in pixels, or an int64 vector of both.
+
+    Returns:
+        Maps of that size.
     """
-    height, width = dimensions(maps)[2:]
     attributes = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-    if height is not None and width is not None and size_px % height == 0 and size_px % width == 0:
-        scales = builder.constant(np.array([1, 1, size_px / height, size_px / width], np.float32))
-        return builder.op("Resize", [maps, None, scales], attributes)
-    sizes = [builder.op("Shape", [maps], {"end": 2}), builder.integers([size_px, size_px])]
-    return builder.op("Resize", [maps, None, None, builder.op("Concat", sizes, {"axis": 0})], attributes)
+    if isinstance(size, tuple):
+        factors = [new / old for new, old in zip(size, dimensions(maps)[2:], strict=True) if old is not None]
+        if len(factors) == 2 and all(factor.is_integer() for factor in factors):
+            scales = builder.constant(np.array([1, 1, *factors], np.float32))
+            return builder.op("Resize", [maps, None, scales], attributes)
+        size = builder.integers(size)
+    sizes = builder.op("Concat", [builder.op("Shape", [maps], {"end": 2}), size], {"axis": 0})
+    return builder.op("Resize", [maps, None, None, sizes], attributes)
