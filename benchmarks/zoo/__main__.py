@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from benchmarks.machine import describe_machine
-from benchmarks.zoo.agreement import compare
+from benchmarks.zoo.agreement import Agreement, compare, failed
 from benchmarks.zoo.cost import measure
-from benchmarks.zoo.models import FAMILIES, all_models, family_of, make_specimen
+from benchmarks.zoo.models import FAMILIES, all_models, make_specimen
 from benchmarks.zoo.page import agreement_table, cost_table, method_table, replace_table
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.processor import usable_threads
@@ -67,14 +67,11 @@ def page(
     file: Annotated[Path, typer.Option(help="The page.")] = Path("docs/gradcam.md"),
 ) -> None:
     """Write the tables."""
-    order = [family.name for family in FAMILIES]
-    records = sorted(_read(agreements), key=lambda record: order.index(record["family"]))
-    replace_table(file, "agreement", agreement_table([r for r in records if r["method"] == "gradcam"]))
-    place = list(CAM_METHODS).index
-    methods = sorted(
-        (r for r in records if r["model"] == METHOD_MODEL), key=lambda record: place(record["method"])
-    )
-    replace_table(file, "methods", method_table(methods))
+    order, methods = [family.name for family in FAMILIES], list(CAM_METHODS)
+    found = [Agreement.from_dict(record) for record in _read(agreements)]
+    found.sort(key=lambda item: (order.index(item.family), item.parameters, methods.index(item.method)))
+    replace_table(file, "agreement", agreement_table([item for item in found if item.method == "gradcam"]))
+    replace_table(file, "methods", method_table([item for item in found if item.model == METHOD_MODEL]))
     replace_table(file, "cost", cost_table(_read(costs)))
 
 
@@ -83,7 +80,10 @@ def _number_of_weights(name: str) -> int:
 
 
 def _compare(name: str, method: Method) -> list[dict[str, Any]]:
-    return [item.to_dict() for item in compare(make_specimen(name), method, engines=name in ONE_OF_EACH)]
+    agreements = compare(make_specimen(name), method, engines=name in ONE_OF_EACH)
+    for line in failed(agreements):
+        Console(stderr=True).print(f"not within its gate: {line}", style="red", markup=False, soft_wrap=True)
+    return [item.to_dict() for item in agreements]
 
 
 def _measure(results: Path, key: dict[str, Any], work: Callable[[], list[dict[str, Any]]]) -> None:
@@ -99,9 +99,7 @@ def _measure(results: Path, key: dict[str, Any], work: Callable[[], list[dict[st
     machine = str(describe_machine(usable_threads()))
     with results.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(record | {"machine": machine}) + "\n" for record in records)
-    for record in records:
-        passed = "" if record.get("passed", True) else "  MISSED"
-        console.print(f"{record['model']} {family_of(record['model']).name}{passed}", highlight=False)
+    console.print(f"{key}", markup=False, highlight=False)
 
 
 def _read(results: Path) -> list[dict[str, Any]]:

@@ -62,6 +62,11 @@ def run_float64(model: ir.Model, inputs: dict[str, NDArray[Any]]) -> dict[str, N
     return dict(zip(names, evaluator.run(names, inputs), strict=True))
 
 
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    """A tensor on the array's memory, or on a copy where that may not be written to."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
 class Conv(OpRun):
     """Two-dimensional convolution by PyTorch."""
 
@@ -70,9 +75,9 @@ class Conv(OpRun):
     def _run(self, x, w, b=None, auto_pad=None, dilations=None, group=None, kernel_shape=None, pads=None,
              strides=None):  # type: ignore[no-untyped-def] # fmt: skip
         top, left, bottom, right = pads or (0, 0, 0, 0)
-        padded = functional.pad(torch.from_numpy(x), (left, right, top, bottom))
-        bias = None if b is None else torch.from_numpy(b)
-        weight = torch.from_numpy(np.ascontiguousarray(w))
+        padded = functional.pad(_tensor(x), (left, right, top, bottom))
+        bias = None if b is None else _tensor(b)
+        weight = _tensor(w)
         y = functional.conv2d(padded, weight, bias, strides or 1, 0, dilations or 1, group or 1)
         return (y.numpy(),)
 
@@ -85,9 +90,9 @@ class ConvTranspose(OpRun):
     def _run(self, x, w, b=None, auto_pad=None, dilations=None, group=None, kernel_shape=None,
              output_padding=None, output_shape=None, pads=None, strides=None):  # type: ignore[no-untyped-def] # fmt: skip
         y = functional.conv_transpose2d(
-            torch.from_numpy(np.ascontiguousarray(x)),
-            torch.from_numpy(np.ascontiguousarray(w)),
-            None if b is None else torch.from_numpy(b),
+            _tensor(x),
+            _tensor(w),
+            None if b is None else _tensor(b),
             strides or 1,
             0,
             output_padding or 0,
@@ -106,9 +111,7 @@ class MaxPool(OpRun):
     def _run(self, x, auto_pad=None, ceil_mode=None, dilations=None, kernel_shape=None, pads=None,
              storage_order=None, strides=None):  # type: ignore[no-untyped-def] # fmt: skip
         padding = tuple(pads[:2]) if pads else 0
-        y = functional.max_pool2d(
-            torch.from_numpy(x), kernel_shape, strides, padding, dilations or 1, bool(ceil_mode)
-        )
+        y = functional.max_pool2d(_tensor(x), kernel_shape, strides, padding, dilations or 1, bool(ceil_mode))
         return (y.numpy(),)
 
 
@@ -118,7 +121,7 @@ class Sigmoid(OpRun):
     op_domain = ""
 
     def _run(self, x):  # type: ignore[no-untyped-def]
-        return (torch.sigmoid(torch.from_numpy(x)).numpy(),)
+        return (torch.sigmoid(_tensor(x)).numpy(),)
 
 
 class Erf(OpRun):
@@ -127,7 +130,7 @@ class Erf(OpRun):
     op_domain = ""
 
     def _run(self, x):  # type: ignore[no-untyped-def]
-        return (torch.erf(torch.from_numpy(x)).numpy(),)
+        return (torch.erf(_tensor(x)).numpy(),)
 
 
 class Gelu(OpRun):
@@ -136,4 +139,4 @@ class Gelu(OpRun):
     op_domain = ""
 
     def _run(self, x, approximate=None):  # type: ignore[no-untyped-def]
-        return (functional.gelu(torch.from_numpy(x), approximate=approximate or "none").numpy(),)
+        return (functional.gelu(_tensor(x), approximate=approximate or "none").numpy(),)

@@ -191,8 +191,33 @@ def make_specimen(name: str, size_px: int | None = None) -> Specimen:
     torch.manual_seed(0)
     options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model = torchvision.models.get_model(name, weights=None, **options)
-    specimen = Specimen(name, family, model, size_px or family.size_px)
-    _settle(model, specimen.images(SETTLING_IMAGES, seed=0))
+    return settle(Specimen(name, family, model, size_px or family.size_px))
+
+
+def settle(specimen: Specimen) -> Specimen:
+    """Gives a random network signals from its first layer to its scores.
+
+    Batch normalisation takes over the statistics of some images: without, signals vanish or explode. A last
+    layer of zeros, as vision transformers begin with, gets random weights.
+
+    Args:
+        specimen: The classifier, changed in place.
+
+    Returns:
+        The same.
+    """
+    model = specimen.model.eval()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear) and not module.weight.any():
+                module.reset_parameters()
+        for norm in norms:
+            norm.train()
+            norm.momentum = None  # a plain mean
+        if norms:
+            model(specimen.images(SETTLING_IMAGES, seed=0))
+    model.eval()
     return specimen
 
 
@@ -247,16 +272,3 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
             case _:
                 module = module.get_submodule(name)
     return module
-
-
-def _settle(model: nn.Module, images: Tensor) -> None:
-    """Gives batch normalisation the statistics of some images; without, signals vanish or explode."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    model.eval()
-    for norm in norms:
-        norm.train()
-        norm.momentum = None  # a plain mean
-    if norms:
-        with torch.no_grad():
-            model(images)
-    model.eval()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.zoo.agreement import Agreement
 from biounet_edge.errors import InputError
 
 
@@ -27,65 +28,57 @@ def replace_table(page: Path, name: str, lines: Sequence[str]) -> None:
     page.write_text(place.sub(lambda match: match[1] + content + match[2], text), encoding="utf-8")
 
 
-def agreement_table(records: Sequence[dict[str, Any]]) -> list[str]:
+def agreement_table(agreements: Sequence[Agreement]) -> list[str]:
     """Makes the table of agreements.
 
     Args:
-        records: Of `Agreement.to_dict`.
+        agreements: The comparisons, with one method.
 
     Returns:
         Its lines.
     """
     lines = [
-        "| model | layer | heatmap | float64 | PyTorch f32 | ONNX Runtime f32 | OpenVINO f32 | TensorRT |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | layer | heatmap | float64 | rounding | PyTorch | ONNX Runtime | OpenVINO | TensorRT |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for record in records:
-        height, width = record["grid"]
-        engine = "not compiled" if record["engine_bytes"] is None else "compiles"
-        differences = [f"{record['float64']['largest']:.0e}"] + [
-            f"{record[side]['median']:.0e} ({record[side]['largest']:.0e})"
-            for side in ("pytorch", "onnxruntime", "openvino")
+    for item in agreements:
+        sides = (item.rounding, item.pytorch, item.onnxruntime, item.openvino)
+        cells = [
+            item.model if item.passed else f"{item.model} **missed**",
+            f"`{item.layer}`",
+            f"{item.grid[0]} x {item.grid[1]}",
+            f"{item.float64.largest:.0e}",
+            *(f"{side.median:.0e} ({side.largest:.0e})" for side in sides),
+            "plain graph refused" if item.plain_is_refused else "compiles" if item.engine_bytes else "",
         ]
-        verdict = "" if record["passed"] else " **missed**"
-        cells = (
-            f"{record['model']}{verdict}",
-            f"`{record['layer']}`",
-            f"{height} x {width}",
-            *differences,
-            engine,
-        )
         lines.append(f"| {' | '.join(cells)} |")
-    models = {record["model"] for record in records}
-    families = {record["family"] for record in records}
-    passed = sum(record["passed"] for record in records)
+    passed = sum(item.passed for item in agreements)
     lines += [
         "",
-        f"{len(models)} models of {len(families)} families, {len(records)} layers: {passed} within their "
-        f"gates. Least share of pixels above zero: {min(record['nonzero'] for record in records):.0%}.",
+        f"{len({item.model for item in agreements})} models of {len({item.family for item in agreements})} "
+        f"families, {len(agreements)} layers, {passed} of them within their gates. No heatmap is all zero: "
+        f"at least {min(item.nonzero for item in agreements):.0%} of the pixels of each are above zero.",
     ]
     return lines
 
 
-def method_table(records: Sequence[dict[str, Any]]) -> list[str]:
+def method_table(agreements: Sequence[Agreement]) -> list[str]:
     """Makes the table of methods.
 
     Args:
-        records: Of `Agreement.to_dict`, one model with each method.
+        agreements: One model with each method.
 
     Returns:
         Its lines.
     """
     lines = [
-        "| method | model | layer | float64 | ONNX Runtime f32 | OpenVINO f32 |",
-        "|---|---|---|---|---|---|",
+        "| method | model | layer | float64 | rounding | ONNX Runtime | OpenVINO |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for record in records:
-        differences = [
-            f"{record['float64']['largest']:.0e}",
-            *(f"{record[side]['median']:.0e}" for side in ("onnxruntime", "openvino")),
-        ]
-        cells = (record["method"], record["model"], f"`{record['layer']}`", *differences)
+    for item in agreements:
+        sides = (item.rounding, item.onnxruntime, item.openvino)
+        cells = [item.method, item.model, f"`{item.layer}`", f"{item.float64.largest:.0e}"]
+        cells += [f"{side.median:.0e} ({side.largest:.0e})" for side in sides]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

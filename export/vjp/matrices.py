@@ -58,6 +58,11 @@ def einsum(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
             f"node {node.name!r} (Einsum) computes {equation!r}: there is a rule for equations with '->', "
             "without '...', and with no letter twice in one term"
         )
+    sizes: dict[str, int | None] = {}
+    for term, value in zip(letters, inputs, strict=True):
+        for letter, size in zip(term, dimensions(value), strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise ExportError(f"node {node.name!r} (Einsum) repeats {value.name!r} along {letter!r}")
     cotangents: Cotangents = {}
     for index, wanted in enumerate(letters):
         others = [place for place in range(len(inputs)) if place != index]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from biounet_edge.errors import ExportError
 from export.builder import GraphBuilder, constant_of, dimensions
 from export.vjp.broadcasting import fixed_size, integers_of, optional, required
+from export.vjp.places import are_all_in_order
 from export.vjp.registry import Cotangents, rule, rule_of_all_outputs
 
 _LARGEST_MATRIX = 1 << 22
@@ -66,12 +67,15 @@ def slice_(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
 def gather(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
     """Where y is x at some places of an axis: dl/dx at a place is the sum of g wherever it was taken to.
 
-    One place is a Pad, few are a product with a matrix, which every engine has; others are scattered.
+    One place is a Pad, few are a product with a matrix, all are a Reshape, which every engine has; others are
+    scattered.
     """
     x = required(node, 0)
     rank = len(dimensions(x))
     axis = node.attributes.get_int("axis", 0) % rank
     size, indices = dimensions(x)[axis], constant_of(required(node, 1))
+    if rank == 1 and indices is None and are_all_in_order(builder.graph, required(node, 1)):
+        return {0: builder.reshape(g, [-1])}
     if size is None or indices is None or indices.size * size > _LARGEST_MATRIX:
         return {0: _scatter(builder, x, axis, required(node, 1), g)}
     if indices.ndim == 0:
