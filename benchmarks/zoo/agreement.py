@@ -223,7 +223,7 @@ def differences(heatmaps: NDArray[np.floating], truth: NDArray[np.floating]) -> 
 
 
 def _compile(path: Path, plain_path: Path) -> tuple[int | None, bool]:
-    """Size of the explained graph's engine, and whether the fault that there is none lies in the plain graph."""
+    """Size of the explained graph's engine; and whether there is none because of the plain graph."""
     batches = BatchProfile(1, IMAGES, 4)
     try:
         return compile_with_tensorrt_rtx(path, batches), False
