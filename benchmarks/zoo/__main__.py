@@ -45,9 +45,9 @@ def agreement(models: Models = None, results: Results = Path("zoo-agreement.json
     One model of each family is compiled with TensorRT for RTX too.
     """
     names = models or sorted(set(all_models()) - TOO_LARGE, key=_number_of_weights)
-    tasks = [(name, "gradcam") for name in names]
+    tasks: list[tuple[str, Method]] = [(name, "gradcam") for name in names]
     if models is None:
-        tasks += [(METHOD_MODEL, method) for method in CAM_METHODS if method != "gradcam"]
+        tasks = [(METHOD_MODEL, method) for method in CAM_METHODS] + tasks
     for name, method in tasks:
         key = {"model": name, "method": method}
         _measure(results, key, lambda: _compare(name, method))  # noqa: B023
