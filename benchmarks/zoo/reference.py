@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from export.cam_methods import Method
 
+_STRETCH = {"gradcam++": 1e6}
+"""Factor of the gradients, and divisor of the activations. Grad-CAM++ is the same with it, but for the 1e-6 that
+the library adds to the square of a gradient, which in a deep network is far smaller."""
+
 LIBRARY: dict[Method, Any] = {
     "gradcam": GradCAM,
     "gradcam++": GradCAMPlusPlus,
@@ -51,10 +55,16 @@ def raw_heatmaps(
         scores = cam.activations_and_grads(images)
         model.zero_grad()
         torch.stack([target(row) for target, row in zip(targets, scores, strict=True)]).sum().backward()
+        stretch = _STRETCH.get(method, 1.0)
         pairs = zip(cam.activations_and_grads.activations, cam.activations_and_grads.gradients, strict=True)
         found = [
             cam.get_cam_image(
-                images, layer, targets, activations.numpy(), gradients.numpy(), eigen_smooth=False
+                images,
+                layer,
+                targets,
+                activations.numpy() / stretch,
+                gradients.numpy() * stretch,
+                eigen_smooth=False,
             )
             for layer, (activations, gradients) in zip(layers, pairs, strict=True)
         ]

@@ -42,7 +42,7 @@ def are_all_in_order(graph: ir.Graph, indices: ir.Value) -> bool:
             str(value.name): np.zeros([batch, *(size or 0 for size in sizes[1:])])
             for value, sizes in zip(part.inputs, shapes, strict=True)
         }
-        found = np.asarray(evaluator.run(None, arrays)[0])
+        found = np.asarray(*evaluator.run(None, arrays))
         if not np.array_equal(found.reshape(-1), np.arange(found.size)):
             return False
     return True
