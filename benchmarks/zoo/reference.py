@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from export.cam_methods import Method
 
 _STRETCH = {"gradcam++": 1e6}
-"""Factor of the gradients, and divisor of the activations. Grad-CAM++ is the same with it, but for the 1e-6 that
-the library adds to the square of a gradient, which in a deep network is far smaller."""
+"""Factor of the gradients, and divisor of the activations. Grad-CAM++ is the same with it, but for the 1e-6
+that the library adds to the square of a gradient, which in a deep network is far smaller."""
 
 LIBRARY: dict[Method, Any] = {
     "gradcam": GradCAM,
