@@ -146,14 +146,11 @@ def test_two_processes_give_the_loss_curve_of_one(config_path: Path, data_root: 
     arguments = ["-m", "train", "fit", str(config_path), "--data-root", str(data_root)]
     arguments += ["--device", "cpu", "--precision", "float64", "--run-folder"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
-    for launch, name in ((arguments, "one"), (torchrun, "two")):
-        subprocess.run(
-            [sys.executable, *launch, str(tmp_path / name)],
-            cwd=REPOSITORY,
-            env=environment,
-            check=True,
-            capture_output=True,
-        )
+    runs = [
+        subprocess.Popen([sys.executable, *launch, str(tmp_path / name)], cwd=REPOSITORY, env=environment)
+        for launch, name in ((arguments, "one"), (torchrun, "two"))
+    ]
+    assert [run.wait() for run in runs] == [0, 0]
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert len(one) == 11
     assert set(one[-1]) == {"stage", "contrastive", "classification", "segmentation"}
