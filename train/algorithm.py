@@ -7,15 +7,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 from torch.optim.swa_utils import update_bn
 
 from train.config import StageConfig
-from train.data.batches import Batches, Material, Plan
+from train.data.batches import Batches, Material, Plan, Segmented
 from train.engine import Engine
 from train.gradcam import explain, stack_heatmaps
 from train.losses import adversarial_perturbation, bernoulli_divergence, masked_bce, nt_xent, soft_dice
-from train.network import Classifier, Encoder, IndicatorNetwork, Projection
+from train.encoders import Encoder
+from train.network import Classifier, IndicatorNetwork, Projection
+
+WARM_UP = 0.1
+"""Part of a one-cycle schedule in which the learning rate rises."""
 
 SETTLING_BATCHES = 4
 SETTLING_BATCH = 32
@@ -35,7 +40,11 @@ class Subnetworks:
         for task in network.localised if stage.segmentation_batch else ():
             parts[f"segmentation-{task}"] = network.heatmap_path(task)
         self.optimizers = {
-            name: Adam(self._groups(part, stage), weight_decay=stage.optimizer.weight_decay)
+            name: Adam(
+                self._groups(part, stage),
+                weight_decay=stage.optimizer.weight_decay,
+                decoupled_weight_decay=stage.optimizer.decoupled,
+            )
             for name, part in parts.items()
         }
         self._parts = {name: engine.distribute(part) for name, part in parts.items()}
@@ -43,10 +52,11 @@ class Subnetworks:
     def _groups(self, part: nn.Module, stage: StageConfig) -> list[dict[str, Any]]:
         """The encoder's weights and all others, each with its learning rate."""
         of_encoder = set(self.network.encoder.parameters())
+        trained = [weight for weight in part.parameters() if weight.requires_grad]
         rate = stage.optimizer.learning_rate
         rates = {True: stage.optimizer.encoder_learning_rate or rate, False: rate}
         return [
-            {"params": [w for w in part.parameters() if (w in of_encoder) == shared], "lr": r, "base_lr": r}
+            {"params": [w for w in trained if (w in of_encoder) == shared], "lr": r, "base_lr": r}
             for shared, r in rates.items()
         ]
 
@@ -54,14 +64,27 @@ class Subnetworks:
         """A subnetwork and its optimizer."""
         return self._parts[name], self.optimizers[name]
 
-    def set_learning_rate(self, stage: StageConfig, epoch: int) -> None:
-        """Learning rates of an epoch; a function of the epoch alone, so that a resumed run has them too."""
+    def set_learning_rate(self, stage: StageConfig, iteration: int) -> None:
+        """Learning rates of an iteration; its number alone decides, so that a resumed run has them too."""
         part = 1.0
         if stage.optimizer.schedule == "cosine":
+            epoch = iteration // stage.iterations
             part = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * epoch / stage.epochs))
+        elif stage.optimizer.schedule == "one_cycle":
+            part = one_cycle((iteration + 1) / (stage.epochs * stage.iterations + 1))
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = part * group["base_lr"]
+
+
+def one_cycle(done: float) -> float:
+    """Part of the learning rate: up in a line over the first tenth, down by half a cosine after it.
+
+    Source: Smith and Topin, Super-Convergence, 2019, arXiv:1708.07120
+    """
+    if done < WARM_UP:
+        return done / WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
 @dataclass(frozen=True)
@@ -88,6 +111,27 @@ class ExplainedEncoder:
         return stack_heatmaps(explanation.raw_heatmaps, size_px)
 
 
+class HeatmapCache:
+    """Heatmaps of images under an encoder that does not change, each computed once and kept in half precision."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int], Tensor] = {}
+
+    def get(self, part: Segmented, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """H of an f_Seg update's images, shape (n, 12, Hs, Ws) float32; what is new is computed."""
+        new = [place for place, index in enumerate(part.indices) if (part.indicator, index) not in self._kept]
+        if new:
+            for place, heatmaps in zip(new, compute(part.images[new]), strict=True):
+                self._kept[part.indicator, part.indices[place]] = heatmaps.half().cpu()
+        return torch.stack([self._kept[part.indicator, index] for index in part.indices]).float()
+
+
+def _turn(map_: Tensor, number: int) -> Tensor:
+    """One of the eight symmetries of the square of a map (..., H, W)."""
+    turned = torch.rot90(map_, number % 4, (-2, -1))
+    return turned.flip(-1) if number >= 4 else turned
+
+
 @dataclass(frozen=True)
 class Iteration:
     """Lines 9 to 16 of Algorithm 1 for one network."""
@@ -98,6 +142,8 @@ class Iteration:
     subnetworks: Subnetworks
     temperature: float
     """tau of the contrastive loss."""
+    cache: "HeatmapCache | None" = None
+    """Heatmaps of an encoder that stays as it is; None where it learns."""
 
     def train(self, number: int, material: Material, explained: ExplainedEncoder | None) -> dict[str, float]:
         """Make the updates of one iteration.
@@ -117,32 +163,67 @@ class Iteration:
         if material.contrastive is not None:
             views = self.batches.views(material.contrastive.to(device), self.plan, number).to(engine.dtype)
             losses["contrastive"] = engine.update(
-                *self.subnetworks.part("contrastive"), views, self._contrastive_loss
+                *self.subnetworks.part("contrastive"), views, self._contrastive_loss, self._gradient_norm
             )
         if material.classification is not None and material.labels is not None:
             pixels = self.batches.classified(material.classification.to(device), self.plan, number)
             pixels = pixels.to(engine.dtype)
             inputs, loss_of = self._classification(pixels, material, number)
             losses["classification"] = engine.update(
-                *self.subnetworks.part("classification"), inputs, loss_of
+                *self.subnetworks.part("classification"), inputs, loss_of, self._gradient_norm
             )
         repeats = []
-        for indicator, images, masks in material.segmentation if explained else ():
+        for repeat, part in enumerate(material.segmentation if explained else ()):
             assert explained is not None  # or the loop would be empty
-            task, size_px = network.tasks.index(indicator), network.config.heatmap_size_px
-            parts = torch.split(engine.normalise(images), engine.machine.micro_batch or len(images))
-            # In the precision of prediction: half precision changes the finer heatmaps visibly.
-            heatmaps = torch.cat([explained.heatmaps(part, task, size_px) for part in parts])
-            truth = masks.to(device)
+            heatmaps, truth = self._heatmaps(part, explained), part.masks.to(device)
+            if self.plan.stage.augment != "none":
+                heatmaps, truth = self._turned(heatmaps, truth, number, repeat)
             loss = engine.update(
-                *self.subnetworks.part(f"segmentation-{indicator}"),
+                *self.subnetworks.part(f"segmentation-{part.indicator}"),
                 heatmaps.to(engine.dtype),
-                lambda logits, truth=truth: self._mean(soft_dice(torch.sigmoid(logits), truth)),  # type: ignore[misc]
+                lambda logits, truth=truth: self._mean(self._segmentation_loss(logits, truth)),  # type: ignore[misc]
+                self._gradient_norm,
             )
             repeats.append(loss)
         if repeats:
             losses["segmentation"] = sum(repeats) / len(repeats)
         return losses
+
+    @property
+    def _gradient_norm(self) -> float | None:
+        return self.plan.stage.optimizer.gradient_norm
+
+    def _heatmaps(self, part: Segmented, explained: ExplainedEncoder) -> Tensor:
+        """H of the images of an f_Seg update, in the precision of prediction: half changes the finer ones."""
+        task = self.subnetworks.network.tasks.index(part.indicator)
+        size_px = self.subnetworks.network.config.heatmap_size_px
+
+        def compute(images: Tensor) -> Tensor:
+            pieces = torch.split(images, self.engine.machine.micro_batch or len(images))
+            return torch.cat(
+                [explained.heatmaps(self.engine.normalise(piece), task, size_px) for piece in pieces]
+            )
+
+        if self.cache is None:
+            return compute(part.images)
+        return self.cache.get(part, compute).to(self.engine.device)
+
+    def _turned(self, heatmaps: Tensor, truth: Tensor, number: int, repeat: int) -> tuple[Tensor, Tensor]:
+        """Heatmaps (n, 12, Hs, Ws) and masks (n, H, W), each image flipped and turned by quarters alike."""
+        generator = self.batches.generator(self.plan.name, number, f"turns-{repeat}")
+        count = self.plan.stage.segmentation_batch
+        own = self.batches.share.of(count, "segmentation_batch")
+        drawn = torch.randint(8, (count,), generator=generator)[own].tolist()
+        pairs = [(_turn(h, d), _turn(t, d)) for h, t, d in zip(heatmaps, truth, drawn, strict=True)]
+        return torch.stack([h for h, _ in pairs]), torch.stack([t for _, t in pairs])
+
+    def _segmentation_loss(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Soft dice, and the cross entropy of the pixels where the stage wants it."""
+        loss = soft_dice(torch.sigmoid(logits), truth)
+        weight = self.plan.stage.segmentation_cross_entropy
+        if not weight:
+            return loss
+        return loss + weight * binary_cross_entropy_with_logits(logits, truth.to(logits.dtype))
 
     def _contrastive_loss(self, embeddings: Tensor) -> Tensor:
         first, second = embeddings.chunk(2)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from biounet_edge.errors import InputError
 from biounet_edge.indicators import INDICATORS
+from train.encoders import FAMILIES, Family
 from train.network import MELANOMA, ONE_ENCODER_EACH, NetworkConfig
 
 
@@ -66,6 +67,8 @@ class DataSource(Section):
     off for rendered images. Masks count in any case."""
     weight: float = Field(default=1.0, ge=0)
     """How often an image of this source is drawn for f_Res, relative to other sources."""
+    stratify: Literal["melanoma", "findings"] = "melanoma"
+    """What the sides have in proportion: melanomas alone, or each indicator too."""
 
     @model_validator(mode="after")
     def _check(self) -> "DataSource":
@@ -85,6 +88,8 @@ class DataConfig(Section):
     """Dataset A. An image id or lesion that several sources share takes the split side of the first."""
     unlabelled: tuple[DataSource, ...] = ()
     """Dataset B; labels are not read, and images of Dataset A's validation and test sides are left out."""
+    lesions: Path | None = None
+    """CSV with columns `image` and `lesion_id`, for images whose own table names no lesion."""
     split_seed: int = Field(default=0, ge=0)
     """Draws the split; apart from the run's seed, so that runs of several seeds share their test images."""
     cache: bool = True
@@ -95,7 +100,12 @@ class ModelConfig(Section):
     """Topology."""
 
     name: str = "bio-u-net"
+    family: Family = "resnet50"
+    """Topology of the encoders."""
     base_width: int = Field(default=64, ge=4)
+    """Channels of the encoder's stem; efficientnet_lite0 has 32."""
+    decoder_width: int | None = Field(default=None, ge=16)
+    """Channels of the U-Net decoder's first block; None for 4 base_width."""
     image_size_px: int = Field(default=512, ge=64, multiple_of=32)
     heatmap_size_px: int = Field(default=512, ge=32, multiple_of=32)
     encoders: tuple[tuple[Task, ...], ...] = ONE_ENCODER_EACH
@@ -105,6 +115,11 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "ModelConfig":
+        widths = FAMILIES[self.family].WIDTHS
+        if widths is not None and self.base_width not in widths:
+            raise ValueError(
+                f"{self.family} has base_width {' or '.join(map(str, widths))}, not {self.base_width}; set it"
+            )
         if any(set(tasks) <= {MELANOMA} or len(set(tasks)) != len(tasks) for tasks in self.encoders):
             raise ValueError("every encoder needs at least one indicator, and each task once")
         if len({frozenset(tasks) - {MELANOMA} for tasks in self.encoders}) != len(self.encoders):
@@ -117,7 +132,14 @@ class ModelConfig(Section):
     @property
     def network(self) -> NetworkConfig:
         """The topology alone."""
-        return NetworkConfig(self.base_width, self.image_size_px, self.heatmap_size_px, self.encoders)
+        return NetworkConfig(
+            self.base_width,
+            self.image_size_px,
+            self.heatmap_size_px,
+            self.encoders,
+            self.family,
+            self.decoder_width,
+        )
 
 
 class OptimizerConfig(Section):
@@ -128,8 +150,13 @@ class OptimizerConfig(Section):
     """Of the encoder, where it is not that of heads, heatmap path and decoder: a trained encoder moves slowly
     while a new decoder learns fast."""
     weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over a stage; cosine falls to 1 % of it."""
+    decoupled: bool = False
+    """Decay the weights apart from the gradient: AdamW, arXiv:1711.05101."""
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    """Learning rate over a stage: cosine falls to 1 % of it, epoch by epoch; one_cycle rises over the first
+    tenth of the iterations and falls to zero."""
+    gradient_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of an update's gradient; longer ones are scaled to it. None for no limit."""
 
 
 class AdversarialConfig(Section):
@@ -161,8 +188,21 @@ class StageConfig(Section):
     """Images of an f_Seg update; 0 leaves f_Seg out."""
     segmentation_repeats: int = Field(default=1, ge=1)
     """f_Seg updates in an iteration."""
-    augment: bool = False
-    """Rotate, flip and scale the images of f_Res; the paper does not."""
+    segmentation_cross_entropy: float = Field(default=0.0, ge=0)
+    """Weight of the pixels' cross entropy beside the soft dice."""
+    image_size_px: int | None = Field(default=None, ge=64, multiple_of=32)
+    """Height and width that f_CLR and f_Res see; None for the model's."""
+    augment: Literal["none", "mild", "strong"] = "none"
+    """Rotate, flip, scale and recolour the images of f_Res, and turn and flip the heatmaps of f_Seg; the paper
+    does not."""
+    balance: Fraction = 0.0
+    """Draw images with rare findings more often: by (negatives / positives) to this power, of their rarest
+    finding."""
+    averaging: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the exponential moving average of the weights, which is what is validated and kept; None for
+    the weights themselves."""
+    frozen_blocks: int = Field(default=0, ge=0)
+    """First blocks of the encoder, with its stem, that stay as they are, batch norm included."""
     adversarial: AdversarialConfig | None = None
     """Virtual adversarial loss in the f_Res update; none in Bio-U-Net."""
     patience: int | None = Field(default=None, ge=1)
@@ -175,6 +215,11 @@ class StageConfig(Section):
             raise ValueError("f_CLR needs negatives: set contrastive_batch to at least 2, or to 0")
         if self.adversarial is not None and not self.classification_batch:
             raise ValueError("the virtual adversarial loss is part of f_Res; set classification_batch")
+        if self.frozen_blocks and self.averaging is None:
+            raise ValueError(
+                "frozen blocks keep their batch norm, which is settled anew after each epoch unless weights are "
+                "averaged; set averaging"
+            )
         return self
 
 
@@ -196,6 +241,9 @@ class TrainConfig(Section):
     """Stages that train one encoder over all tasks before it is copied to the five; no f_Seg."""
     indicator: StageConfig
     """Algorithm 1, once for each indicator."""
+    segmentation: StageConfig | None = None
+    """f_Seg alone, after Algorithm 1 and over its encoders, which stay as they are: heatmaps are computed once
+    for each image. None where Algorithm 1 has f_Seg, or the model has none."""
     fusion_regularisation: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1
     )
@@ -209,7 +257,31 @@ class TrainConfig(Section):
     def _check(self) -> "TrainConfig":
         if any(stage.segmentation_batch for stage in self.pretrain):
             raise ValueError("pretrain stages have no mask to learn: set their segmentation_batch to 0")
+        blocks = FAMILIES[self.model.family].BLOCKS
+        if any(stage.frozen_blocks > blocks for stage in self.stages):
+            raise ValueError(f"{self.model.family} has {blocks} blocks; freeze no more")
+        alone = self.segmentation
+        if alone is not None:
+            if self.indicator.segmentation_batch:
+                raise ValueError("two stages train f_Seg; set segmentation_batch to 0 in `indicator`")
+            if alone.contrastive_batch or alone.classification_batch or not alone.segmentation_batch:
+                raise ValueError(
+                    "the stage `segmentation` trains f_Seg alone; set contrastive_batch and "
+                    "classification_batch to 0 and segmentation_batch to the images of an update"
+                )
+            if alone.frozen_blocks != blocks:
+                raise ValueError(f"the stage `segmentation` leaves the encoder as it is: set frozen_blocks = {blocks}")
         return self
+
+    @property
+    def stages(self) -> tuple[StageConfig, ...]:
+        """Every stage, in the order of training."""
+        return (*self.pretrain, self.indicator, *([self.segmentation] if self.segmentation else []))
+
+    @property
+    def segments(self) -> bool:
+        """Whether any stage trains f_Seg."""
+        return any(stage.segmentation_batch for stage in self.stages)
 
 
 def load_config(path: Path) -> TrainConfig:

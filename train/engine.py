@@ -81,7 +81,7 @@ class Engine:
         """Move a network to the device, batch norm over all processes included."""
         if self.share.world > 1:
             synchronise_batch_norm(network, self.device)
-        network.to(self.device, self.dtype)
+        network.to(self.device, self.dtype, memory_format=torch.channels_last)
 
     def distribute(self, subnetwork: nn.Module) -> nn.Module:
         """Let the processes average the gradients of a subnetwork, all of whose weights it uses."""
@@ -96,6 +96,7 @@ class Engine:
         optimizer: Optimizer,
         inputs: Tensor,
         loss_of: Callable[[Tensor], Tensor],
+        gradient_norm: float | None = None,
     ) -> float:
         """One step of an optimizer.
 
@@ -104,6 +105,7 @@ class Engine:
             optimizer: Of its weights.
             inputs: This process's part of the batch, shape (n, ...).
             loss_of: The loss of the whole batch, from this part's outputs; it gathers what it needs.
+            gradient_norm: Largest norm of the gradient; a longer one is scaled to it. None for no limit.
 
         Returns:
             The loss.
@@ -124,6 +126,9 @@ class Engine:
                 f"expected a finite loss, got {value}: training diverged; lower the learning rate, or choose "
                 "--precision float32"
             )
+        if gradient_norm is not None:
+            self._scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(subnetwork.parameters(), gradient_norm)
         self._scaler.step(optimizer)
         self._scaler.update()
         return value
@@ -144,7 +149,7 @@ class Engine:
 
     def _run(self, subnetwork: nn.Module, inputs: Tensor) -> Tensor:
         with self.autocast():
-            outputs: Tensor = subnetwork(inputs)
+            outputs: Tensor = subnetwork(inputs.contiguous(memory_format=torch.channels_last))
         return outputs.to(self.dtype)
 
     @property

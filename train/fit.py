@@ -17,7 +17,7 @@ from train.config import TASKS, TrainConfig, format_config
 from train.data.batches import Batches
 from train.data.checks import find_copies, leave_out_held_out
 from train.data.dataset import ImageSet
-from train.data.records import Record, read_source
+from train.data.records import Record, read_annotated, read_source
 from train.data.splits import check_split, split_records, write_split
 from train.engine import Engine, Machine
 from train.finish import finish_model
@@ -84,6 +84,8 @@ def _train(run: Run, config_name: str) -> Path:
         localised = run.network_config.localised(index)
         name = encoder_name(tasks)
         trained = train_stage(run, name, tasks, localised, config.indicator, network)
+        if config.segmentation is not None:
+            trained = train_stage(run, f"{name}-masks", tasks, localised, config.segmentation, trained)
         model.networks[name].load_state_dict(trained.state_dict())
     if run.engine.is_first:
         finish_model(run, model.to(run.engine.device), config_name)
@@ -94,8 +96,7 @@ def _train(run: Run, config_name: str) -> Path:
 
 def prepare(config: TrainConfig, data_root: Path, folder: Path, report: Reporter, engine: Engine) -> Run:
     """Read and check all data. Everything wrong with the input is found here; nothing is written."""
-    sources = [(source, read_source(source, data_root)) for source in config.data.annotated]
-    split = split_records(sources, config.data.split_seed)
+    split = split_records(read_annotated(config.data, data_root), config.data.split_seed)
     find_copies(split)
     found = [record for source in config.data.unlabelled for record in read_source(source, data_root)]
     unlabelled, left_out = leave_out_held_out(found, split)
@@ -119,13 +120,13 @@ def prepare(config: TrainConfig, data_root: Path, folder: Path, report: Reporter
 
 
 def _check_sufficient(config: TrainConfig, training: list[Record], unlabelled: list[Record]) -> None:
-    stages = [stage for stage in (*config.pretrain, config.indicator) if stage.epochs]
+    stages = [stage for stage in config.stages if stage.epochs]
     if not unlabelled and any(stage.contrastive_batch or stage.adversarial for stage in stages):
         raise DatasetError(
             "f_CLR and the virtual adversarial loss need Dataset B, but no image is left in it; "
             "name `data.unlabelled` sources, or set contrastive_batch to 0 and leave out `adversarial`"
         )
-    if config.indicator.segmentation_batch and config.indicator.epochs:
+    if any(stage.segmentation_batch for stage in stages):
         for indicator in INDICATORS:
             if not any(indicator in record.masks for record in training):
                 raise DatasetError(
@@ -148,7 +149,7 @@ def _check_validation(config: TrainConfig, validation: list[Record]) -> None:
 
 
 def _check_shares(config: TrainConfig, engine: Engine) -> None:
-    for stage in (*config.pretrain, config.indicator):
+    for stage in config.stages:
         for name in ("contrastive_batch", "classification_batch", "segmentation_batch"):
             engine.share.of(getattr(stage, name), name)
         if stage.adversarial is not None:
@@ -164,8 +165,7 @@ def _check_shares(config: TrainConfig, engine: Engine) -> None:
 
 
 def _check_precision(config: TrainConfig, engine: Engine) -> None:
-    stages = (*config.pretrain, config.indicator)
-    if engine.machine.precision == "bfloat16" and any(stage.adversarial for stage in stages):
+    if engine.machine.precision == "bfloat16" and any(stage.adversarial for stage in config.stages):
         raise InputError(
             "the virtual adversarial loss moves pixels by less than bfloat16 can tell apart; "
             "choose --precision float16 or float32"

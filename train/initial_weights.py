@@ -1,38 +1,49 @@
-"""What a stage begins with: random weights, a ResNet-50's, or those of the stage before."""
+"""What a stage begins with: random weights, published ones, or those of the stage before."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Final
 
 import safetensors
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
-from torchvision.models import ResNet50_Weights
+from torch import Tensor, nn
 
 from biounet_edge.errors import CheckpointError, InputError
 from train.checkpoint import load_module, load_tensors
 from train.config import TrainConfig
+from train.encoders import FAMILIES, Family
 from train.network import IndicatorNetwork
 
 
-def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config: TrainConfig) -> None:
+IMAGENET_WIDTHS: Final[Mapping[Family, int]] = {"resnet50": 64, "efficientnet_lite0": 32}
+"""Base width that each family's ImageNet weights have."""
+
+
+def initialise(
+    network: IndicatorNetwork, start: IndicatorNetwork | None, config: TrainConfig
+) -> list[str]:
     """Give a network the weights that its stage begins with.
 
     Args:
-        network: Has random weights; gets those of `start`, or the configured ResNet-50's.
+        network: Has random weights; gets those of `start`, or the configured published ones.
         start: Network of the stage before, with at least the tasks of this one; None for the first stage.
         config: Of the run.
 
+    Returns:
+        Names of the encoder's layers that the published weights lack: they stay random.
+
     Raises:
-        InputError: If the weights do not fit this width, or cannot be downloaded.
+        InputError: If the weights do not fit this width, or are not available.
         CheckpointError: If a file of weights is missing, damaged or of another network.
     """
     if start is None and config.initial_weights == "random":
-        return
+        return []
+    missing: list[str] = []
     start = start or _read_stage(network, config)
     if start is None:
-        _load_resnet50(network, config)
+        missing = _load_published(network, config)
     else:
         network.encoder.load_state_dict(start.encoder.state_dict())
         network.projection_head.load_state_dict(start.projection_head.state_dict())
@@ -40,11 +51,12 @@ def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config
         with torch.no_grad():
             network.classification_head.weight.copy_(start.classification_head.weight[rows])
             network.classification_head.bias.copy_(start.classification_head.bias[rows])
-    _begin_heatmap_paths(network)
+    _begin_heatmap_paths(network, start)
+    return missing
 
 
 def _read_stage(network: IndicatorNetwork, config: TrainConfig) -> IndicatorNetwork | None:
-    """The network of a pretraining stage's file, heads included; None if the weights are a ResNet-50's."""
+    """The network of a pretraining stage's file, heads included; None if the weights are published ones."""
     path = Path(config.initial_weights)
     if path.suffix != ".safetensors" or not path.is_file():
         return None
@@ -62,35 +74,35 @@ def _read_stage(network: IndicatorNetwork, config: TrainConfig) -> IndicatorNetw
     return stage
 
 
-def _load_resnet50(network: IndicatorNetwork, config: TrainConfig) -> None:
+def _load_published(network: IndicatorNetwork, config: TrainConfig) -> list[str]:
+    """Give the encoder published weights; the names of those that the file lacks, which stay random."""
+    family = FAMILIES[config.model.family]
     if config.initial_weights == "imagenet":
-        if config.model.base_width != 64:
+        width = IMAGENET_WIDTHS[config.model.family]
+        if config.model.base_width != width:
             raise InputError(
-                f"ImageNet weights are for base_width 64, the configuration has {config.model.base_width}; "
-                'set initial_weights = "random"'
+                f"ImageNet weights are for base_width {width}, the configuration has "
+                f'{config.model.base_width}; set initial_weights = "random"'
             )
-        weights, origin = _download(), "torchvision's ImageNet weights"
+        weights, origin = family.read_imagenet(), "the ImageNet weights"
     else:
         weights, origin = read_weights(Path(config.initial_weights)), config.initial_weights
     own = {name: tensor for name, tensor in weights.items() if not name.startswith("fc.")}
     try:
-        network.encoder.load_state_dict(own)
+        missing, unknown = network.encoder.load_state_dict(own, strict=False)
     except RuntimeError as error:
-        raise CheckpointError(
-            f"expected ResNet-50 weights with torchvision's names at base_width {config.model.base_width}; "
-            f"{origin} does not fit: {error}"
-        ) from error
+        raise CheckpointError(_mismatch(config, origin, str(error))) from error
+    if unknown or len(missing) == len(network.encoder.state_dict()):
+        raise CheckpointError(_mismatch(config, origin, f"it has {unknown[0]}" if unknown else "it has none"))
+    return sorted({name.rpartition(".")[0] for name in missing if not name.endswith("num_batches_tracked")})
 
 
-def _download() -> Mapping[str, Tensor]:
-    try:
-        weights: Mapping[str, Tensor] = ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=False)
-    except OSError as error:
-        raise InputError(
-            f"torchvision could not download the ImageNet weights ({error}); connect to the network once, "
-            f"or fetch {ResNet50_Weights.IMAGENET1K_V2.url} elsewhere and set initial_weights to the file"
-        ) from error
-    return weights
+def _mismatch(config: TrainConfig, origin: str, why: str) -> str:
+    names = "torchvision's names" if config.model.family == "resnet50" else "this project's names"
+    return (
+        f"expected {config.model.family} weights with {names} at base_width {config.model.base_width}; "
+        f"{origin} does not fit: {why}"
+    )
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
@@ -101,7 +113,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(
-            f'expected ResNet-50 weights at {path}, found none; set initial_weights to a file, "imagenet" '
+            f'expected weights at {path}, found none; set initial_weights to a file, "imagenet" '
             'or "random"'
         )
     try:
@@ -117,8 +129,18 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     return weights
 
 
-def _begin_heatmap_paths(network: IndicatorNetwork) -> None:
-    """Let each heatmap path's batch norm begin with the encoder's scales, its stem with random weights."""
-    own = {k: v for k, v in network.encoder.state_dict().items() if ".bn" in k or "downsample.1" in k}
+def _begin_heatmap_paths(network: IndicatorNetwork, start: IndicatorNetwork | None) -> None:
+    """Begin each heatmap path where `start` left it; a new one with the encoder's scales and a random stem."""
+    own = {
+        f"{name}.{key}": tensor
+        for name, module in network.encoder.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for key, tensor in module.state_dict().items()
+    }
     for task in network.localised:
-        network.heatmap_path(task).encoder.load_state_dict(own, strict=False)
+        path = network.heatmap_path(task)
+        if start is not None and task in start.localised:
+            path.load_state_dict(start.heatmap_path(task).state_dict())
+        else:
+            wanted = path.encoder.state_dict()
+            path.encoder.load_state_dict({k: v for k, v in own.items() if k in wanted}, strict=False)

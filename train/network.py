@@ -8,8 +8,9 @@
 Bio-U-Net has one encoder for each indicator; the multi-task models of the paper's Table 5 have fewer, or
 other tasks, and are the same classes with other `encoders`.
 
-Source: the Bio-U-Net paper, sections 4.1 to 4.4; ResNet-50 from He et al. 2016, arXiv:1512.03385;
-U-Net from Ronneberger et al. 2015, arXiv:1505.04597.
+The encoders are in `train/encoders`, one file for each family.
+
+Source: the Bio-U-Net paper, sections 4.1 to 4.4; U-Net from Ronneberger et al. 2015, arXiv:1505.04597.
 """
 
 from dataclasses import dataclass
@@ -20,14 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from biounet_edge.indicators import INDICATORS
-
-BOTTLENECKS: Final = (3, 4, 6, 3)
-"""Bottlenecks in each of ResNet-50's four stages."""
-
-HEATMAPS_PER_STAGE: Final = 3
-"""The paper takes 3 heatmaps a stage, 12 in all; ours are those of each stage's last three bottlenecks."""
-
-HEATMAPS: Final = HEATMAPS_PER_STAGE * len(BOTTLENECKS)
+from train.encoders import FAMILIES, HEATMAPS, Encoder, Family, share_convolutions
 
 MELANOMA: Final = "melanoma"
 """Name of the diagnosis among the tasks of a classification head."""
@@ -41,13 +35,17 @@ class NetworkConfig:
     """Everything that fixes the topology of a Bio-U-Net."""
 
     base_width: int = 64
-    """Channels of the stem; 64 is ResNet-50, smaller is the same topology with narrower layers."""
+    """Channels of the encoder's stem; 64 is ResNet-50, smaller is the same topology with narrower layers."""
     image_size_px: int = 512
     """Height and width of the input."""
     heatmap_size_px: int = 256
     """Height and width that f_Seg works at: 22 GFLOPs at 256, 89 at 512, with like cDC (docs/study)."""
     encoders: tuple[tuple[str, ...], ...] = ONE_ENCODER_EACH
     """Tasks of each encoder, in the order of its logits."""
+    family: Family = "resnet50"
+    """Topology of the encoders."""
+    decoder_width: int | None = None
+    """Channels of the U-Net decoder's first block, halved by each next one; None for 4 base_width."""
 
     def owner(self, indicator: str) -> int:
         """Index of the encoder that localises an indicator: the one it leads, else the first that has it."""
@@ -63,93 +61,17 @@ class NetworkConfig:
     @property
     def features(self) -> int:
         """Length D of an encoder's feature vector."""
-        return 32 * self.base_width
+        return FAMILIES[self.family].features(self.base_width)
 
+    def make_encoder(self, channels_in: int, *, pooled: bool = True) -> Encoder:
+        """Build an encoder of the family with random weights; see `Encoder.__init__`."""
+        return FAMILIES[self.family](channels_in, self.base_width, pooled=pooled)
 
-class Bottleneck(nn.Module):
-    """ResNet's bottleneck, with torchvision's names so that its weights load."""
-
-    def __init__(self, channels_in: int, width: int, stride: int) -> None:
-        super().__init__()
-        channels_out = 4 * width
-        self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, channels_out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels_out)
-        self.downsample: nn.Sequential | None = None
-        if stride != 1 or channels_in != channels_out:
-            shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (N, 4 width, h / stride, w / stride) of features (N, channels_in, h, w)."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = functional.relu(self.bn1(self.conv1(x)))
-        x = functional.relu(self.bn2(self.conv2(x)))
-        x = self.bn3(self.conv3(x))
-        return functional.relu(x + shortcut)
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What an encoder computes from a batch."""
-
-    features: Tensor
-    """Pooled output of the last stage, shape (N, D)."""
-    skips: list[Tensor]
-    """Stem and stage outputs at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size."""
-    activations: list[Tensor]
-    """Outputs of the 12 bottlenecks that Grad-CAM explains, first to last."""
-
-
-class Encoder(nn.Module):
-    """ResNet-50 without its classifier, at any base width."""
-
-    def __init__(self, channels_in: int = 3, base_width: int = 64) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, base_width, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(base_width)
-        channels = base_width
-        for stage, count in enumerate(BOTTLENECKS):
-            width = base_width * 2**stage
-            blocks = [Bottleneck(channels, width, stride=1 if stage == 0 else 2)]
-            channels = 4 * width
-            blocks += [Bottleneck(channels, width, stride=1) for _ in range(count - 1)]
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def stages(self) -> list[nn.Sequential]:
-        """The four stages, finest first."""
-        return [self.get_submodule(f"layer{stage + 1}") for stage in range(len(BOTTLENECKS))]  # type: ignore[misc]
-
-    def forward(self, x: Tensor) -> Encoding:
-        """Encode normalised images, or heatmaps, of shape (N, channels_in, H, W)."""
-        x = functional.relu(self.bn1(self.conv1(x)))
-        skips, activations = [x], []
-        x = functional.max_pool2d(x, 3, stride=2, padding=1)
-        for stage in self.stages():
-            first_target = len(stage) - HEATMAPS_PER_STAGE
-            for index, block in enumerate(stage):
-                x = block(x)
-                if index >= first_target:
-                    activations.append(x)
-            skips.append(x)
-        return Encoding(x.mean((2, 3)), skips, activations)
-
-
-def share_convolutions(source: Encoder, target: Encoder) -> None:
-    """Make the stages of target use the very convolution weights of source; stem and batch norm stay its own.
-
-    Heatmaps and photographs have different statistics, so the heatmap path keeps its own normalisation.
-    """
-    modules = dict(target.named_modules())
-    for name, module in source.named_modules():
-        if isinstance(module, nn.Conv2d) and name != "conv1":
-            modules[name].weight = module.weight
+    def make_decoder(self) -> "Decoder":
+        """Build the decoder that goes with the encoder."""
+        return Decoder(
+            FAMILIES[self.family].skip_channels(self.base_width), self.decoder_width or 4 * self.base_width
+        )
 
 
 class DecoderBlock(nn.Module):
@@ -172,14 +94,20 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """U-Net decoder that mirrors the encoder: 256, 128, 64, 32, 16 channels at base width 64."""
+    """U-Net decoder that mirrors the encoder: 256, 128, 64, 32, 16 channels at the paper's size."""
 
-    def __init__(self, base_width: int = 64) -> None:
+    def __init__(self, skip_channels: tuple[int, ...], width: int) -> None:
+        """Build the decoder.
+
+        Args:
+            skip_channels: Channels of the encoder's skips, finest first.
+            width: Channels of the first block.
+        """
         super().__init__()
-        skips = [16 * base_width, 8 * base_width, 4 * base_width, base_width, 0]
-        channels = [32 * base_width] + [max(1, 4 * base_width // 2**stage) for stage in range(5)]
+        deepest, *joined = reversed(skip_channels)
+        channels = [deepest] + [max(1, width // 2**stage) for stage in range(5)]
         self.blocks = nn.ModuleList(
-            DecoderBlock(channels[stage], skips[stage], channels[stage + 1]) for stage in range(5)
+            DecoderBlock(channels[stage], skip, channels[stage + 1]) for stage, skip in enumerate([*joined, 0])
         )
         self.segmentation_head = nn.Conv2d(channels[-1], 1, 3, padding=1)
 
@@ -203,8 +131,8 @@ class HeatmapPath(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.encoder = Encoder(HEATMAPS, config.base_width)
-        self.decoder = Decoder(config.base_width)
+        self.encoder = config.make_encoder(HEATMAPS, pooled=False)
+        self.decoder = config.make_decoder()
         self.image_size_px = config.image_size_px
 
     def forward(self, heatmaps: Tensor) -> Tensor:
@@ -259,12 +187,27 @@ class IndicatorNetwork(nn.Module):
         self.config = config
         self.tasks = tasks
         self.localised = tasks[:1] if localised is None else localised
-        self.encoder = Encoder(3, config.base_width)
+        self.encoder = config.make_encoder(3)
+        self._frozen: list[nn.Module] = []
         self.classification_head = nn.Linear(config.features, len(tasks))
         self.projection_head = ProjectionHead(config.features)
         self.heatmap_paths = nn.ModuleDict({task: HeatmapPath(config) for task in self.localised})
         for task in self.localised:
             share_convolutions(self.encoder, self.heatmap_path(task).encoder)
+
+    def freeze(self, blocks: int) -> None:
+        """Let the stem and the first blocks keep their weights and batch norm, however the rest is trained."""
+        self._frozen = self.encoder.first(blocks)
+        for module in self._frozen:
+            module.requires_grad_(False)
+            module.eval()
+
+    def train(self, mode: bool = True) -> "IndicatorNetwork":
+        """Switch to training mode, but for what is frozen."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def heatmap_path(self, task: str) -> HeatmapPath:
         """f_Seg of one task."""

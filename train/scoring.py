@@ -14,7 +14,7 @@ from biounet_edge.errors import DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
 from train.config import TASKS, TrainConfig
 from train.data.dataset import labels_of
-from train.data.records import Record, read_mask, read_source
+from train.data.records import Record, read_annotated, read_mask
 from train.data.splits import Side, split_records
 from train.evaluation.bootstrap import RESAMPLES, percentile_interval
 from train.metrics import auc, continuous_dice
@@ -42,7 +42,7 @@ def held_out(config: TrainConfig, data_root: Path, side: Side, source: str) -> l
     Raises:
         InputError: If the configuration has no such source, or nothing of it stands on that side.
     """
-    sources = [(entry, read_source(entry, data_root)) for entry in config.data.annotated]
+    sources = read_annotated(config.data, data_root)
     names = [entry.name for entry, _ in sources]
     if source not in names:
         raise InputError(f"the configuration has no source {source!r}; it has {', '.join(names)}")

@@ -3,12 +3,14 @@
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from train.algorithm import ExplainedEncoder, Iteration, Subnetworks, settle_batch_norm
+from train.algorithm import ExplainedEncoder, HeatmapCache, Iteration, Subnetworks, settle_batch_norm
 from train.checkpoint import load_module, load_tensors, pack_optimizers, save_tensors, unpack_optimizers
 from train.config import StageConfig
 from train.data.batches import Plan, derive_seed
@@ -56,7 +58,10 @@ def train_stage(
     """
     torch.manual_seed(derive_seed(run.config.seed, name, "weights"))
     network = IndicatorNetwork(run.network_config, tasks, localised)
-    initialise(network, start, run.config)
+    missing = initialise(network, start, run.config)
+    if missing:
+        run.report.message(f"{name}: the initial weights lack {', '.join(missing)}; random there")
+    network.freeze(stage.frozen_blocks)
     run.engine.prepare(network)
     finished = run.folder / "stages" / f"{name}.safetensors"
     if finished.is_file():
@@ -94,6 +99,10 @@ class _Training:
         self.network = network
         self.plan = plan
         self.subnetworks = Subnetworks(network, plan.stage, run.engine)
+        self.averaged: AveragedModel | None = None
+        if plan.stage.averaging is not None:
+            average = get_ema_multi_avg_fn(plan.stage.averaging)
+            self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         self.position = Position()
         self._explained: ExplainedEncoder | None = None
         self._last = run.folder / "last.safetensors"
@@ -102,8 +111,14 @@ class _Training:
     def finish_epochs(self) -> None:
         """Train the epochs that are left; stop early where the stage's patience ends."""
         run, plan, stage = self.run, self.plan, self.plan.stage
+        alone = stage is run.config.segmentation
         iteration = Iteration(
-            run.engine, run.batches, plan, self.subnetworks, run.config.contrastive_temperature
+            run.engine,
+            run.batches,
+            plan,
+            self.subnetworks,
+            run.config.contrastive_temperature,
+            HeatmapCache() if alone else None,
         )
         total = stage.epochs * stage.iterations
         run.report.begin(plan.name, total, self.position.iteration)
@@ -114,11 +129,13 @@ class _Training:
         materials = run.batches.load(plan, self.position.iteration, total)
         for number, material in enumerate(materials, self.position.iteration):
             epoch, within = divmod(number, stage.iterations)
-            self.subnetworks.set_learning_rate(stage, epoch)
-            if explains and self.position.best is None:
+            self.subnetworks.set_learning_rate(stage, number)
+            if explains and self.position.best is None and (self._explained is None or not alone):
                 self._explained = ExplainedEncoder.copy_of(self.network)
             for name, value in iteration.train(number, material, self._explained).items():
                 self.position.losses[name].append(value)
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.network)
             self.position.iteration = number + 1
             run.report.advance()
             if within + 1 == stage.iterations:
@@ -133,16 +150,20 @@ class _Training:
     def _end_epoch(self, epoch: int, seconds: float) -> None:
         """Settle, validate, log; remember the weights if they are the best so far."""
         run, position = self.run, self.position
-        settle_batch_norm(self.network, self.plan, run.batches, run.engine, epoch)
+        if self.averaged is None:
+            judged = self.network
+            settle_batch_norm(judged, self.plan, run.batches, run.engine, epoch)
+        else:
+            judged = cast(IndicatorNetwork, self.averaged.module)
         figures: dict[str, float] = {}
         if run.engine.is_first:
-            figures = validate(self.network, run.validation, run.validating_sources, self.plan)
+            figures = validate(judged, run.validation, run.validating_sources, self.plan)
         figures = run.engine.broadcast(figures)
         reached = score(figures)
         if reached is None or position.score is None or reached > position.score:
             position.score, position.best_epoch = reached, epoch + 1
-            position.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
-            self._explained = ExplainedEncoder.copy_of(self.network)
+            position.best = {k: v.detach().cpu().clone() for k, v in judged.state_dict().items()}
+            self._explained = ExplainedEncoder.copy_of(judged)
         losses = {name: float(np.mean(values)) for name, values in position.losses.items()}
         position.losses.clear()
         run.log(
@@ -177,6 +198,7 @@ class _Training:
             "network": dict(self.network.state_dict()),
             "best": position.best or {},
             "optimizer": pack_optimizers(self.subnetworks.optimizers),
+            "averaged": {} if self.averaged is None else dict(self.averaged.module.state_dict()),
         }
         tensors = {
             f"{group}:{name}": tensor for group, members in groups.items() for name, tensor in members.items()
@@ -199,12 +221,15 @@ class _Training:
         self.run.engine.load_scaler_state(state["scaler"])  # which goes on from stage to stage
         if state["stage"] != self.plan.name:
             return
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}, "averaged": {}}
         for full_name, tensor in tensors.items():
             group, _, name = full_name.partition(":")
             groups[group][name] = tensor
         load_module(self.network, groups["network"], self._last)
         unpack_optimizers(self.subnetworks.optimizers, groups["optimizer"])
+        if self.averaged is not None:
+            load_module(self.averaged.module, groups["averaged"], self._last)
+            self.averaged.n_averaged.fill_(state["iteration"])
         self.position = Position(
             state["iteration"],
             state["score"],

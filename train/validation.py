@@ -11,7 +11,7 @@ from torch import Tensor
 from train.algorithm import ExplainedEncoder
 from train.config import TASKS
 from train.data.batches import Plan
-from train.data.dataset import ImageSet, normalise
+from train.data.dataset import ImageSet, normalise, resize
 from train.metrics import auc, continuous_dice
 from train.network import IndicatorNetwork
 
@@ -38,7 +38,7 @@ def validate(
     figures = {}
     if plan.stage.classification_batch:
         chosen = images.indices_where(lambda record: record.source in sources)
-        logits = classify_all(network, images, chosen)
+        logits = classify_all(network, images, chosen, plan.stage.image_size_px)
         for column, task in enumerate(network.tasks):
             figures[f"auc_{task}"] = auc(images.labels[chosen, TASKS.index(task)].numpy(), logits[:, column])
     if plan.stage.segmentation_batch:
@@ -50,9 +50,14 @@ def validate(
 
 
 @torch.no_grad()
-def classify_all(network: IndicatorNetwork, images: ImageSet, chosen: list[int]) -> NDArray[np.float32]:
-    """Logits of the chosen images, shape (N, T)."""
-    parts = [network.classify(pixels).cpu().numpy() for _, pixels in _batches(network, images, chosen)]
+def classify_all(
+    network: IndicatorNetwork, images: ImageSet, chosen: list[int], size_px: int | None = None
+) -> NDArray[np.float32]:
+    """Logits of the chosen images, shape (N, T), at the model's input size or another."""
+    parts = [
+        network.classify(resize(pixels, size_px)).cpu().numpy()
+        for _, pixels in _batches(network, images, chosen)
+    ]
     return np.concatenate(parts) if parts else np.zeros((0, len(network.tasks)), np.float32)
 
 

@@ -53,7 +53,7 @@ iterations = 2
 contrastive_batch = 4
 classification_batch = 4
 segmentation_batch = 2
-augment = true
+augment = "mild"
 """
 
 

@@ -5,6 +5,7 @@ so a process that holds a part of a batch applies to it what one process with th
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +22,12 @@ class Drawn:
     """Affine map from output to input in grid_sample's coordinates, shape (N, 2, 3)."""
     colour: Tensor
     """Factors of brightness, contrast and saturation, shape (N, 3)."""
+    channels: Tensor
+    """Factors of red, green and blue, shape (N, 3)."""
 
     def part(self, chosen: slice) -> "Drawn":
         """What some images of the batch undergo."""
-        return Drawn(self.theta[chosen], self.colour[chosen])
+        return Drawn(self.theta[chosen], self.colour[chosen], self.channels[chosen])
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Augmentation:
     """Largest change of brightness, contrast and saturation, as a part of 1."""
     colour_chance: float = 0.8
     """Probability that the colours change at all."""
+    channels: float = 0.0
+    """Largest change of red, green and blue apart from each other, as a part of 1: lights and cameras differ."""
 
     def draw(self, count: int, generator: Generator) -> Drawn:
         """Draw for `count` images."""
@@ -56,21 +61,28 @@ class Augmentation:
         theta = torch.cat([rotation * half[:, None], rotation @ centre[:, :, None]], dim=2)  # (N, 2, 3)
         colour = 1 + self.colour * (torch.stack(chance[7:10], dim=1) * 2 - 1)
         unchanged = (chance[10] >= self.colour_chance)[:, None]
-        return Drawn(theta, torch.where(unchanged, torch.ones_like(colour), colour))
+        channels = torch.ones(count, 3)
+        if self.channels:
+            channels += self.channels * (torch.rand(count, 3, generator=generator) * 2 - 1)
+        return Drawn(theta, torch.where(unchanged, torch.ones_like(colour), colour), channels)
 
 
-def apply(images: Tensor, drawn: Drawn) -> Tensor:
+def apply(images: Tensor, drawn: Drawn, size_px: int | None = None) -> Tensor:
     """Augment images.
 
     Args:
         images: RGB images in [0, 1], shape (N, 3, H, W).
         drawn: What each of them undergoes.
+        size_px: Height and width of the result, at least half of those of the images; None for theirs.
 
     Returns:
-        Images in [0, 1], shape (N, 3, H, W).
+        Images in [0, 1], shape (N, 3, size_px, size_px), or as they came.
     """
-    grid = functional.affine_grid(drawn.theta.to(images.device), list(images.shape), align_corners=False)
+    size = images.shape[2:] if size_px is None else (size_px, size_px)
+    shape = [*images.shape[:2], *size]
+    grid = functional.affine_grid(drawn.theta.to(images.device), shape, align_corners=False)
     images = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    images = (images * drawn.channels.to(images.device)[:, :, None, None]).clamp(0, 1)
     brightness, contrast, saturation = drawn.colour.to(images.device).unbind(1)
     images = enhance.adjust_brightness_accumulative(images, brightness)
     images = enhance.adjust_contrast_with_mean_subtraction(images, contrast)
@@ -91,3 +103,9 @@ Source: the paper, section 4.2 and A.3; aspect and strength of colour from SimCL
 
 CLASSIFICATION = Augmentation(area=(0.64, 1.56), shift=0.1, colour=0.15)
 """Mild augmentation of f_Res: a lesion may lie anywhere, at any angle, under slightly different light."""
+
+STRONG = Augmentation(area=(0.5, 1.1), aspect=(0.8, 1.25), shift=0.1, colour=0.25, channels=0.1)
+"""Augmentation of f_Res for long training: crops of half of the photograph and more, other light and cameras."""
+
+OF_CLASSIFICATION: Mapping[str, Augmentation] = {"mild": CLASSIFICATION, "strong": STRONG}
+"""By the configuration's word."""

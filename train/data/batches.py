@@ -6,6 +6,7 @@ own share of the very batch that one process would draw.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from biounet_edge.errors import InputError
 from train.config import TASKS, StageConfig, TrainConfig
-from train.data.augmentation import CLASSIFICATION, CONTRASTIVE, apply
-from train.data.dataset import ImageSet, normalise, standardise, to_unit
+from train.data.augmentation import CONTRASTIVE, OF_CLASSIFICATION, apply
+from train.data.dataset import ImageSet, normalise, resize, standardise, to_unit
 
 
 def derive_seed(*parts: object) -> int:
@@ -48,6 +49,19 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Segmented:
+    """What one process trains on in one f_Seg update."""
+
+    indicator: str
+    indices: list[int]
+    """Of the images in Dataset A's training side."""
+    images: Tensor
+    """Shape (n, H, W, 3), uint8."""
+    masks: Tensor
+    """Shape (n, H, W), 0 or 1."""
+
+
+@dataclass(frozen=True)
 class Material:
     """What one process trains on in one iteration: uint8 images (n, H, W, 3) and their truths."""
 
@@ -59,8 +73,8 @@ class Material:
     """Labels of the whole batch, all processes' parts, shape (N, T), NaN where unknown."""
     adversarial: Tensor | None
     """Images of the virtual adversarial loss."""
-    segmentation: list[tuple[str, Tensor, Tensor]]
-    """An indicator, images and its masks (n, H, W) for each f_Seg update."""
+    segmentation: list[Segmented]
+    """One for each f_Seg update."""
 
 
 class Batches:
@@ -110,17 +124,20 @@ class Batches:
         part = self.share.of(count, "contrastive_batch")
         generator = self.generator(plan.name, iteration, "views")
         unit = to_unit(images)
-        views = [apply(unit, CONTRASTIVE.draw(count, generator).part(part)) for _ in range(2)]
+        size = plan.stage.image_size_px
+        views = [apply(unit, CONTRASTIVE.draw(count, generator).part(part), size) for _ in range(2)]
         return standardise(torch.cat(views))
 
     def classified(self, images: Tensor, plan: "Plan", iteration: int) -> Tensor:
         """Images of f_Res, shape (n, 3, H, W), normalised, augmented if the stage wants it."""
-        if not plan.stage.augment:
-            return normalise(images)
+        size = plan.stage.image_size_px
+        if plan.stage.augment == "none":
+            return resize(normalise(images), size)
         count = plan.stage.classification_batch
         part = self.share.of(count, "classification_batch")
-        drawn = CLASSIFICATION.draw(count, self.generator(plan.name, iteration, "augment")).part(part)
-        return standardise(apply(to_unit(images), drawn))
+        augmentation = OF_CLASSIFICATION[plan.stage.augment]
+        drawn = augmentation.draw(count, self.generator(plan.name, iteration, "augment")).part(part)
+        return standardise(apply(to_unit(images), drawn, size))
 
     def plain(self, count: int, stage: str, iteration: int) -> Tensor:
         """Images (n, H, W, 3), uint8, drawn like those of f_Res."""
@@ -133,11 +150,15 @@ class Batches:
         """Weight of the positives of each task, shape (T)."""
         return self._positive_weight[[TASKS.index(task) for task in tasks]]
 
-    def draw_classification(self, count: int, tasks: Sequence[str], generator: Generator) -> Tensor:
+    def draw_classification(
+        self, count: int, tasks: Sequence[str], balance: float, generator: Generator
+    ) -> Tensor:
         """Indices, shape (N), of annotated images of which at least one of the tasks is known."""
-        columns = [TASKS.index(task) for task in tasks]
-        known = (~torch.isnan(self.annotated.labels[:, columns])).any(1)
-        return torch.multinomial(self._weights * known, count, replacement=True, generator=generator)
+        labels = self.annotated.labels[:, [TASKS.index(task) for task in tasks]]
+        weights = self._weights * (~torch.isnan(labels)).any(1)
+        if balance:
+            weights = weights * _rarity(labels, balance)
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
 
     def draw_segmentation(self, count: int, indicator: str, generator: Generator) -> list[int]:
         """Indices of annotated images with a mask of an indicator.
@@ -182,7 +203,9 @@ class _Iterations(Dataset[Material]):
             part = batches.share.of(stage.contrastive_batch, "contrastive_batch")
             contrastive = batches.unlabelled.images(drawn[part].tolist())
         if stage.classification_batch:
-            drawn = batches.draw_classification(stage.classification_batch, plan.tasks, generator)
+            drawn = batches.draw_classification(
+                stage.classification_batch, plan.tasks, stage.balance, generator
+            )
             part = batches.share.of(stage.classification_batch, "classification_batch")
             classification = batches.annotated.images(drawn[part].tolist())
             labels = batches.annotated.labels[drawn][:, [TASKS.index(task) for task in plan.tasks]]
@@ -197,7 +220,8 @@ class _Iterations(Dataset[Material]):
             chosen = batches.draw_segmentation(stage.segmentation_batch, indicator, generator)
             chosen = chosen[batches.share.of(len(chosen), "segmentation_batch")]
             images = batches.annotated.images(chosen)
-            segmentation.append((indicator, images, batches.annotated.masks(chosen, indicator)))
+            masks = batches.annotated.masks(chosen, indicator)
+            segmentation.append(Segmented(indicator, chosen, images, masks))
         return Material(contrastive, classification, labels, adversarial, segmentation)
 
 
@@ -205,6 +229,12 @@ def _draw_weights(config: TrainConfig, images: ImageSet) -> Tensor:
     """How often each image is drawn, relative to the others, shape (N)."""
     weight_of = {source.name: source.weight for source in config.data.annotated}
     return torch.tensor([weight_of[record.source] for record in images.records])
+
+
+def _rarity(labels: Tensor, balance: float) -> Tensor:
+    """(Negatives / positives) ** balance of each image's rarest finding among these tasks, at least 1, shape (N)."""
+    rarity = _positive_weights(labels, math.inf) ** balance
+    return torch.where(labels == 1, rarity, torch.ones(())).amax(1)
 
 
 def _positive_weights(labels: Tensor, limit: float) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from biounet_edge.errors import DatasetError, ImageError
 from biounet_edge.image import read_input
@@ -34,6 +35,13 @@ def standardise(pixels: Tensor) -> Tensor:
 def normalise(images: Tensor) -> Tensor:
     """Network input, shape (N, 3, H, W) float32, from RGB images (N, H, W, 3) uint8."""
     return standardise(to_unit(images))
+
+
+def resize(pixels: Tensor, size_px: int | None) -> Tensor:
+    """Network input (N, 3, H, W) at another height and width, smoothed where it shrinks; None leaves it."""
+    if size_px is None or pixels.shape[-2:] == (size_px, size_px):
+        return pixels
+    return functional.interpolate(pixels, size=(size_px, size_px), mode="bilinear", antialias=True)
 
 
 class ImageSet:

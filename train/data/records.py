@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from biounet_edge.errors import DatasetError
 from biounet_edge.indicators import INDICATORS
-from train.config import DataSource, TableColumns
+from train.config import DataConfig, DataSource, TableColumns
 
 FLAGS: Final = {"0": False, "0.0": False, "1": True, "1.0": True}
 """How tables write whether an indicator is there; programs that know no missing integer write 1.0."""
@@ -36,6 +36,31 @@ class Record:
     """Indicators whose presence or absence is known."""
     masks: dict[str, Path] = field(default_factory=dict)
     """Indicators whose mask is known, empty masks included."""
+
+
+def read_annotated(data: DataConfig, root: Path) -> list[tuple[DataSource, list[Record]]]:
+    """Read every source of Dataset A, each with its records.
+
+    Args:
+        data: Where they are, and the table of lesions if there is one.
+        root: Folder that the paths are relative to.
+
+    Raises:
+        DatasetError: If a folder, table or column is missing.
+    """
+    sources = [(source, read_source(source, root)) for source in data.annotated]
+    if data.lesions is None:
+        return sources
+    rows = _read_rows(root / data.lesions, "lesions")
+    if missing := [name for name in ("image", "lesion_id") if name not in rows[0]]:
+        raise DatasetError(
+            f"{root / data.lesions} has no column {', '.join(missing)}; it has {', '.join(rows[0])}"
+        )
+    lesions = {row["image"]: row["lesion_id"] or None for row in rows}
+    return [
+        (source, [replace(r, lesion_id=r.lesion_id or lesions.get(r.image_id)) for r in records])
+        for source, records in sources
+    ]
 
 
 def read_source(source: DataSource, root: Path) -> list[Record]:

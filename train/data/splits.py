@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,6 +10,7 @@ from typing import Literal, get_args
 from biounet_edge.errors import DatasetError
 from train.config import DataSource
 from train.data.records import Record
+from train.network import MELANOMA
 
 Side = Literal["train", "validation", "test"]
 Split = dict[str, list[Record]]
@@ -20,7 +22,9 @@ def split_records(sources: Sequence[tuple[DataSource, list[Record]]], seed: int)
 
     Lesions are the unit where a source names them, images otherwise. The side of a lesion depends on its id,
     its first source's fractions and the seed alone: adding images moves no other image. Where a diagnosis is
-    known, melanomas and other lesions are divided separately, so that small sides hold both.
+    known, melanomas and other lesions are divided separately, so that small sides hold both. A source that
+    stratifies by findings is divided by each lesion's rarest finding, so that each side has every indicator in
+    proportion.
 
     Args:
         sources: Each source with its records; an id takes its side from the first source that has it.
@@ -32,8 +36,8 @@ def split_records(sources: Sequence[tuple[DataSource, list[Record]]], seed: int)
     lesion_of = {r.image_id: r.lesion_id for _, records in sources for r in records if r.lesion_id}
     side_of: dict[str, Side] = {}
     for source, records in sources:
-        for melanoma in (True, False, None):
-            groups = {_group(r, lesion_of) for r in records if r.melanoma is melanoma} - set(side_of)
+        for stratum in _strata(source, records):
+            groups = {_group(r, lesion_of) for r in stratum} - set(side_of)
             ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).digest())
             test = round(source.test * len(ranked))
             validation = test + round(source.validation * len(ranked))
@@ -45,6 +49,24 @@ def split_records(sources: Sequence[tuple[DataSource, list[Record]]], seed: int)
             split[side_of[_group(record, lesion_of)]].append(record)
     check_split(split)
     return split
+
+
+def _strata(source: DataSource, records: Sequence[Record]) -> list[list[Record]]:
+    """Records that are divided together, the rarest finding first: a lesion goes where it comes first."""
+    if source.stratify == "melanoma":
+        return [[r for r in records if r.melanoma is melanoma] for melanoma in (True, False, None)]
+    findings = {r.image_id: {name for name, there in r.presence.items() if there} for r in records}
+    for record in records:
+        if record.melanoma:
+            findings[record.image_id].add(MELANOMA)
+    count = Counter(name for found in findings.values() for name in found)
+    rarest_first = sorted(count, key=lambda name: (count[name], name))
+    strata: list[list[Record]] = [[] for _ in (*rarest_first, None)]
+    for record in records:
+        found = findings[record.image_id]
+        rank = next((rank for rank, name in enumerate(rarest_first) if name in found), len(rarest_first))
+        strata[rank].append(record)
+    return strata
 
 
 def _group(record: Record, lesion_of: Mapping[str, str | None]) -> str:

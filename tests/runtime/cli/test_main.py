@@ -19,29 +19,6 @@ from biounet_edge.cli.main import app
 from biounet_edge.manifest import Level
 
 
-@pytest.fixture
-def run(bundle):
-    """Runs the command, on the CPU where nothing else is said; predict gets the bundle under test."""
-
-    def invoke(*arguments: object):
-        texts = [str(argument) for argument in arguments]
-        if texts[0] == "predict" and "--bundle" not in texts:
-            texts += ["--bundle", str(bundle.folder)]
-        if texts[0] in ("predict", "verify") and "--device" not in texts and "--help" not in texts:
-            texts += ["--device", "cpu"]
-        return CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, texts)
-
-    return invoke
-
-
-@pytest.fixture
-def folder(tmp_path, photograph, write_image) -> Path:
-    images = tmp_path / "images"
-    for i, name in enumerate(["a.jpg", "b.png", "sub/c.webp", "sub/d.bmp", "Läsion 病変.tiff"]):
-        write_image(images / name, np.roll(photograph, 7 * i, axis=1))
-    return images
-
-
 def rows(output: Path) -> list[dict[str, str]]:
     with (output / "predictions.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -265,62 +242,6 @@ def test_interrupted_run_keeps_its_finished_rows(run, folder, tmp_path, monkeypa
     assert len(kept) <= 3
     assert all(row["status"] == "ok" for row in kept)
     assert not list((tmp_path / "out").rglob(".tmp-*"))
-
-
-def test_info_describes_the_bundle(run, bundle):
-    result = run("info", bundle.folder)
-    assert result.exit_code == 0, result.output
-    assert f"{bundle.manifest.name} {bundle.manifest.version}" in result.stdout
-    assert "checksums fit" in result.stdout
-
-
-def test_info_of_a_bundle_from_anyone_does_not_reach_the_terminal(run, bundle_copy):
-    manifest = bundle_copy / "manifest.json"
-    content = json.loads(manifest.read_text()) | {"name": "\x1b]0;title\x07", "notice": "\x1b[2J"}
-    manifest.write_text(json.dumps(content))
-    result = run("info", bundle_copy)
-    assert result.exit_code == 0, result.output
-    assert "\x1b" not in result.stdout
-    assert "\\x1b[2J" in result.stdout
-
-
-def test_info_prints_json(run, bundle):
-    content = json.loads(run("info", bundle.folder, "--json").stdout)
-    assert content["checksum"] == bundle.checksum
-    assert content["indicators"] == list(INDICATORS)
-    assert content["levels"]["full"]["graphs"] == bundle.manifest.levels["full"].graphs
-
-
-def test_verify_passes_and_writes_a_certificate(run, bundle, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = run("verify", bundle.folder)
-    assert result.exit_code == 0, result.output
-    assert f"reproduces {bundle.manifest.name} {bundle.manifest.version} in float32" in result.stdout
-    certificate = json.loads((tmp_path / "verification.json").read_text(encoding="utf-8"))
-    assert certificate["passed"] is True
-    assert certificate["bundle_checksum"] == bundle.checksum
-
-
-def test_verify_compares_photographs(run, bundle, folder, tmp_path):
-    result = run("verify", bundle.folder, "--images", folder, "--certificate", tmp_path / "c.json", "--json")
-    last = json.loads(result.stdout)["levels"][-1]
-    assert (last["against"], last["agreement"]["images"]) == ("photographs", 5)
-    assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8")) == json.loads(result.stdout)
-
-
-def test_verify_ends_with_1_on_a_machine_that_computes_otherwise(run, bundle, tmp_path, monkeypatch):
-    compute = OnnxRuntimeBackend.run
-
-    def wrong(self, images):
-        return {name: values + np.float32(0.2) for name, values in compute(self, images).items()}
-
-    monkeypatch.setattr(OnnxRuntimeBackend, "run", wrong)
-    monkeypatch.chdir(tmp_path)
-    result = run("verify", bundle.folder)
-    assert result.exit_code == 1
-    assert f"does NOT reproduce {bundle.manifest.name}" in result.stdout
-    assert "do not use its results: classify: melanoma_probability differs by 0.2" in result.stderr
-    assert json.loads((tmp_path / "verification.json").read_text(encoding="utf-8"))["passed"] is False
 
 
 def test_predict_refuses_a_machine_that_computes_otherwise(run, folder, tmp_path, monkeypatch):

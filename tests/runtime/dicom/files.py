@@ -10,13 +10,24 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import compress
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 PHOTOGRAPHIC = UID("1.2.840.10008.5.1.4.1.1.77.1.4")
 DERMOSCOPIC = UID("1.2.840.10008.5.1.4.1.1.77.1.7")
 SECONDARY_CAPTURE = UID("1.2.840.10008.5.1.4.1.1.7")
 SINGLE_BIT = UID("1.2.840.10008.5.1.4.1.1.7.1")
 MULTI_FRAME_COLOUR = UID("1.2.840.10008.5.1.4.1.1.7.4")
+
+LOSSLESS = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless]
 
 
 def jpeg(frame: np.ndarray, quality: int = 95) -> bytes:

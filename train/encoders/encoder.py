@@ -1,0 +1,98 @@
+"""What the rest of the code knows of an encoder, whatever its family."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from torch import Tensor, nn
+
+HEATMAPS: Final = 12
+"""Blocks that Grad-CAM explains, B."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What an encoder computes from a batch."""
+
+    features: Tensor
+    """Pooled output, shape (N, D)."""
+    skips: list[Tensor]
+    """Outputs at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size."""
+    activations: list[Tensor]
+    """Outputs of the 12 blocks that Grad-CAM explains, first to last."""
+
+
+class Encoder(nn.Module, ABC):
+    """A stem, a row of blocks, twelve of them explained, skips at five sizes, and a feature vector."""
+
+    STEM: ClassVar[str]
+    """Name of the stem's convolution, the one layer that depends on the number of input channels."""
+    BLOCKS: ClassVar[int]
+    """How many blocks there are."""
+    WIDTHS: ClassVar[tuple[int, ...] | None]
+    """Base widths that exist; None for any."""
+
+    @abstractmethod
+    def __init__(self, channels_in: int, base_width: int, *, pooled: bool = True) -> None:
+        """Build the encoder with random weights.
+
+        Args:
+            channels_in: 3 for photographs, 12 for heatmaps.
+            base_width: Channels of the stem.
+            pooled: Whether the features are wanted; without them, layers after the last skip are left out.
+        """
+        super().__init__()
+
+    @staticmethod
+    @abstractmethod
+    def features(base_width: int) -> int:
+        """Length D of the feature vector."""
+
+    @staticmethod
+    @abstractmethod
+    def skip_channels(base_width: int) -> tuple[int, ...]:
+        """Channels of the five skips, finest first."""
+
+    @staticmethod
+    @abstractmethod
+    def read_imagenet() -> Mapping[str, Tensor]:
+        """Return ImageNet weights under this module's names, without the classifier.
+
+        Raises:
+            InputError: If they are not available on this machine; the message says how to get them.
+        """
+
+    @abstractmethod
+    def stem(self) -> list[nn.Module]:
+        """Return the layers before the first block."""
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """Return the blocks, finest first."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Encoding:
+        """Encode normalised images, or heatmaps, of shape (N, channels_in, H, W)."""
+
+    def first(self, blocks: int) -> list[nn.Module]:
+        """Return the stem and the first blocks; nothing for no blocks."""
+        return [*self.stem(), *self.blocks()[:blocks]] if blocks else []
+
+
+def initialise_convolutions(encoder: Encoder) -> None:
+    """Give every convolution He's random weights."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def share_convolutions(source: Encoder, target: Encoder) -> None:
+    """Make the blocks of target use the very convolution weights of source; stem and batch norm stay its own.
+
+    Heatmaps and photographs have different statistics, so the heatmap path keeps its own normalisation.
+    """
+    own = dict(source.named_modules())
+    for name, module in target.named_modules():
+        if isinstance(module, nn.Conv2d) and name != target.STEM:
+            module.weight = own[name].weight  # type: ignore[assignment]
