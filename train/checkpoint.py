@@ -39,6 +39,8 @@ class ModelInfo(BaseModel):
     std: tuple[float, float, float]
     presence_temperatures: dict[str, float] = {}
     """By indicator: what its logit was divided by to be calibrated; the weights have it already."""
+    presence_shifts: dict[str, float] = {}
+    """By indicator: what was subtracted from its logit before that; the weights have it already."""
     melanoma_threshold: float
     """Operating point on the melanoma probability."""
     operating_points: dict[str, OperatingPoint]

@@ -248,6 +248,8 @@ class TrainConfig(Section):
         default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1
     )
     """Candidates for C of the logistic regression; the best on validation images is taken."""
+    fusion_images: int | None = Field(default=None, ge=2)
+    """Training images that the fusion head learns from, drawn by the weights of their sources; None for all."""
     notice: str | None = None
     """Sentence that the exported bundle shows once a run."""
     licence: str = "unspecified"

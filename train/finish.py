@@ -5,14 +5,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from biounet_edge.evaluation.decisions import threshold_at_predictive_value, threshold_at_sensitivity
+from biounet_edge.evaluation.masks import continuous_dice, dice
+from biounet_edge.evaluation.probabilities import auc
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import OperatingPoint
-from train.calibration import fit_temperature, fold_temperatures
+from train.calibration import Calibration, fit_calibration, fold_calibrations
 from train.checkpoint import ModelInfo, save_model, versions
 from train.config import TASKS
 from train.data.dataset import MEAN, STD
 from train.fusion import extract_features, fit_fusion
-from train.metrics import auc, continuous_dice, youden_threshold
 from train.network import MELANOMA, BioUNet
 from train.run import Run
 from train.validation import segment_all
@@ -20,15 +22,21 @@ from train.validation import segment_all
 MASK_THRESHOLDS = tuple(np.arange(1, 20) / 20)
 """Candidates for the operating point of a mask."""
 
+SENSITIVITY = 0.9
+"""Melanomas that the operating point calls, on validation images of all sources together."""
+
+PREDICTIVE_VALUE = 0.5
+"""'Present' is more often right than wrong: the lower end of its predictive value's interval is at least this."""
+
 
 def finish_model(run: Run, model: BioUNet, config_name: str) -> None:
     """Train the fusion head, calibrate, choose operating points, write model.safetensors and model.json.
 
-    Regularisation, temperatures and operating points are chosen on validation images alone.
+    Regularisation, calibration and operating points are chosen on validation images alone.
     """
     model.requires_grad_(False).eval()
     figures, melanoma_threshold, features = _fit_diagnosis(run, model)
-    temperatures, presence = _calibrate_presence(run, model, features, figures)
+    calibrations, presence = _calibrate_presence(run, model, features, figures)
     points = {}
     for indicator in INDICATORS:
         mask = _choose_mask_threshold(run, model, indicator, figures)
@@ -37,10 +45,11 @@ def finish_model(run: Run, model: BioUNet, config_name: str) -> None:
         name=run.config.model.name,
         row=run.config.row,
         network=run.network_config,
-        segmentation=run.config.indicator.segmentation_batch > 0,
+        segmentation=run.config.segments,
         mean=MEAN,
         std=STD,
-        presence_temperatures=temperatures,
+        presence_temperatures={name: of.temperature for name, of in calibrations.items()},
+        presence_shifts={name: of.shift for name, of in calibrations.items()},
         melanoma_threshold=melanoma_threshold,
         operating_points=points,
         data=_describe_data(run),
@@ -57,12 +66,13 @@ def finish_model(run: Run, model: BioUNet, config_name: str) -> None:
 
 
 def _fit_diagnosis(run: Run, model: BioUNet) -> tuple[dict[str, float], float, NDArray[np.float32]]:
-    """Train the fusion head and its temperature; figures, the operating point, features (N, G, D)."""
+    """Train the fusion head and calibrate it; figures, the operating point, features (N, G, D)."""
     melanoma = TASKS.index(MELANOMA)
-    training = run.training.indices_where(lambda r: r.melanoma is not None)
+    training = _fusion_images(run)
     validation = _counted(run)
     run.report.begin("fusion", len(training) + len(validation))
-    features = extract_features(model, run.training, training, run.report.advance)
+    with run.engine.autocast():
+        features = extract_features(model, run.training, training, run.report.advance)
     features_validation = extract_features(model, run.validation, validation, run.report.advance)
     truth = run.validation.labels[validation, melanoma].numpy()
     figures = fit_fusion(
@@ -73,9 +83,20 @@ def _fit_diagnosis(run: Run, model: BioUNet) -> tuple[dict[str, float], float, N
     )
     head, inputs = model.fusion_head, torch.from_numpy(features_validation).to(model.fusion_head.weight)
     logit = (head(inputs)[1].sum(1) + head.bias).cpu().numpy()
-    head.temperature.fill_(fit_temperature(truth, logit))
-    threshold = youden_threshold(truth, head(inputs)[0].cpu().numpy())
+    calibration = fit_calibration(truth, logit)
+    head.temperature.fill_(calibration.temperature)
+    head.bias.sub_(calibration.shift)
+    threshold = threshold_at_sensitivity(truth, head(inputs)[0].cpu().numpy(), SENSITIVITY)
     return figures, threshold, features_validation
+
+
+def _fusion_images(run: Run) -> list[int]:
+    """Training images with a diagnosis; as many as the configuration wants, drawn without replacement."""
+    known = run.training.indices_where(lambda r: r.melanoma is not None)
+    wanted = run.config.fusion_images
+    if wanted is None or wanted >= len(known):
+        return known
+    return run.batches.sample(known, wanted, "fusion")
 
 
 def _counted(run: Run) -> list[int]:
@@ -85,11 +106,11 @@ def _counted(run: Run) -> list[int]:
 
 def _calibrate_presence(
     run: Run, model: BioUNet, features: NDArray[np.float32], figures: dict[str, float]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Fold temperatures into the classification heads; each indicator's temperature and operating point."""
+) -> tuple[dict[str, Calibration], dict[str, float | None]]:
+    """Calibrate the classification heads; each indicator's calibration and operating point."""
     labels = run.validation.labels[_counted(run)].numpy()
-    temperatures: dict[str, float] = {}
-    presence: dict[str, float] = {}
+    calibrations: dict[str, Calibration] = {}
+    presence: dict[str, float | None] = {}
     for index, network in enumerate(model.all_networks()):
         inputs = torch.from_numpy(features[:, index]).to(network.classification_head.weight)
         logits = network.classification_head(inputs).cpu().numpy()
@@ -97,33 +118,29 @@ def _calibrate_presence(
         for indicator in network.config.localised(index):
             truth = labels[:, TASKS.index(indicator)]
             logit = logits[:, network.tasks.index(indicator)]
-            own[indicator] = fit_temperature(truth, logit)
+            of = own[indicator] = fit_calibration(truth, logit)
             figures[f"auc_{indicator}"] = auc(truth, logit)
-            presence[indicator] = youden_threshold(truth, expit(logit / own[indicator]))
-        fold_temperatures(network, own)
-        temperatures |= own
-    return temperatures, presence
+            probability = expit((logit - of.shift) / of.temperature)
+            presence[indicator] = threshold_at_predictive_value(truth, probability, PREDICTIVE_VALUE)
+        fold_calibrations(network, own)
+        calibrations |= own
+    return calibrations, presence
 
 
 def _choose_mask_threshold(run: Run, model: BioUNet, indicator: str, figures: dict[str, float]) -> float:
-    if not run.config.indicator.segmentation_batch:
+    if not run.config.segments:
         return 0.5
     chosen = run.validation.with_filled_mask(indicator)
-    dice = np.zeros((len(chosen), len(MASK_THRESHOLDS)))
+    overlap = np.zeros((len(chosen), len(MASK_THRESHOLDS)))
     continuous = np.zeros(len(chosen))
     pairs = segment_all(model.network(indicator), run.validation, chosen, indicator)
     for row, (truth, probability) in enumerate(pairs):
         continuous[row] = continuous_dice(truth, probability)
-        dice[row] = [_dice(truth, probability >= threshold) for threshold in MASK_THRESHOLDS]
+        overlap[row] = [dice(truth, probability >= threshold) for threshold in MASK_THRESHOLDS]
     if not chosen:
         return 0.5
     figures[f"cdc_{indicator}"] = float(continuous.mean())
-    return float(MASK_THRESHOLDS[int(dice.mean(0).argmax())])
-
-
-def _dice(truth: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:
-    total = int(truth.sum()) + int(mask.sum())
-    return 2 * int((truth & mask).sum()) / total if total else 1.0
+    return float(MASK_THRESHOLDS[int(overlap.mean(0).argmax())])
 
 
 def _describe_data(run: Run) -> list[str]:

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from train.data.dataset import ImageSet, normalise
-from train.metrics import auc
+from biounet_edge.evaluation.probabilities import auc
 from train.network import BioUNet
 
 BATCH = 32
@@ -31,7 +31,8 @@ def extract_features(
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
         pixels = normalise(images.images(batch).to(model.fusion_head.weight.device))
-        features = [network.encoder(pixels).features for network in model.all_networks()]
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        features = [network.encoder(pixels).features.float() for network in model.all_networks()]
         parts.append(torch.stack(features, dim=1).cpu().numpy())
         advance(len(batch))
     return np.concatenate(parts)

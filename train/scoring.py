@@ -16,8 +16,9 @@ from train.config import TASKS, TrainConfig
 from train.data.dataset import labels_of
 from train.data.records import Record, read_annotated, read_mask
 from train.data.splits import Side, split_records
-from train.evaluation.bootstrap import RESAMPLES, percentile_interval
-from train.metrics import auc, continuous_dice
+from biounet_edge.evaluation.bootstrap import RESAMPLES, percentile_interval
+from biounet_edge.evaluation.masks import continuous_dice
+from biounet_edge.evaluation.probabilities import auc
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from train.algorithm import ExplainedEncoder
 from train.config import TASKS
 from train.data.batches import Plan
 from train.data.dataset import ImageSet, normalise, resize
-from train.metrics import auc, continuous_dice
+from biounet_edge.evaluation.masks import continuous_dice
+from biounet_edge.evaluation.probabilities import auc
 from train.network import IndicatorNetwork
 
 BATCH = 8

@@ -146,6 +146,12 @@ class Batches:
         )
         return self.annotated.images(drawn[self.share.of(count, "plain batch")].tolist())
 
+    def sample(self, indices: Sequence[int], count: int, purpose: str) -> list[int]:
+        """Some of these annotated images, without replacement, by the weights of their sources, in order."""
+        generator = Generator().manual_seed(derive_seed(self.seed, purpose))
+        drawn = torch.multinomial(self._weights[list(indices)], count, replacement=False, generator=generator)
+        return sorted(indices[place] for place in drawn.tolist())
+
     def positive_weight(self, tasks: Sequence[str]) -> Tensor:
         """Weight of the positives of each task, shape (T)."""
         return self._positive_weight[[TASKS.index(task) for task in tasks]]

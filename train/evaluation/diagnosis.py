@@ -20,7 +20,7 @@ from torchmetrics.functional.classification import (
     multiclass_accuracy,
 )
 
-from train.evaluation.bootstrap import RESAMPLES, Statistic, measure
+from biounet_edge.evaluation.bootstrap import RESAMPLES, Statistic, measure
 from train.evaluation.report import Diagnosis, DiagnosisFigures, Presence
 
 CALIBRATION_BINS: Final = 15

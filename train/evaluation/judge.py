@@ -14,7 +14,7 @@ from train.config import TASKS
 from train.data.dataset import ImageSet
 from train.data.records import Record
 from train.data.splits import Side
-from train.evaluation.bootstrap import RESAMPLES
+from biounet_edge.evaluation.bootstrap import RESAMPLES
 from train.evaluation.challenge import pooled_jaccard
 from train.evaluation.diagnosis import judge_diagnosis, judge_presence
 from train.evaluation.localisation import HEATMAP_THRESHOLD, MapScore, score_map, summarise

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from train.evaluation.bootstrap import RESAMPLES, measure_mean
+from biounet_edge.evaluation.bootstrap import RESAMPLES, measure_mean
 from train.evaluation.challenge import count_pixels, dice, jaccard
 from train.evaluation.report import Localisation
-from train.metrics import continuous_dice
+from biounet_edge.evaluation.masks import continuous_dice
 
 THRESHOLDS: Final = tuple(f"{tenths / 10:.1f}" for tenths in range(10))
 """Where the paper's Table 6 cuts a map."""

@@ -18,7 +18,7 @@ from train.evaluation.evaluate import choose_source
 from train.evaluation.judge import Options
 from train.evaluation.methods import Method, choose_methods
 from train.evaluation.report import MethodName
-from train.metrics import continuous_dice
+from biounet_edge.evaluation.masks import continuous_dice
 from train.network import BioUNet
 from train.run import Reporter, Silence
 from train.scoring import held_out

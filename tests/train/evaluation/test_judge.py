@@ -16,7 +16,8 @@ from train.evaluation import judge as module
 from train.evaluation.judge import Options, draw_sample, judge
 from train.evaluation.report import Evaluation
 from train.gradcam import explain, stack_heatmaps
-from train.metrics import auc, continuous_dice
+from biounet_edge.evaluation.masks import continuous_dice
+from biounet_edge.evaluation.probabilities import auc
 from train.network import BioUNet
 from train.run import Silence
 from train.scoring import held_out

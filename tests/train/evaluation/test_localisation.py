@@ -3,7 +3,7 @@ import pytest
 
 from train.evaluation.localisation import THRESHOLDS, MapScore, score_map, summarise
 from train.evaluation.report import Localisation
-from train.metrics import continuous_dice
+from biounet_edge.evaluation.masks import continuous_dice
 
 
 def random_map(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from train.evaluation.bootstrap import measure, measure_mean, percentile_interval
+from biounet_edge.evaluation.bootstrap import measure, measure_mean, percentile_interval
 
 
 def test_interval_equals_the_slow_loop() -> None:

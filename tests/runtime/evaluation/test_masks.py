@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from train.metrics import auc, continuous_dice, youden_threshold
+from biounet_edge.evaluation.masks import continuous_dice
 
 
 def slow_continuous_dice(truth: list[list[bool]], prediction: list[list[float]]) -> float:

@@ -2,18 +2,26 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from train.evaluation.report import Figure
 
 RESAMPLES: Final = 2000
 """Bootstrap resamples of an interval."""
 
 Statistic = Callable[[NDArray[np.intp]], float]
 """A figure of the images with these indices; NaN where they do not define it."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def percentile_interval(
@@ -42,15 +50,15 @@ def percentile_interval(
     return float(low), float(high)
 
 
-def measure(statistic: Statistic, count: int, seed: int, resamples: int = RESAMPLES) -> Figure | None:
+def measure(statistic: Statistic, count: int, seed: int, resamples: int = RESAMPLES) -> Interval | None:
     """A figure over all images with its interval; None where they, or all draws of them, do not define it."""
     value = statistic(np.arange(count)) if count else math.nan
     if math.isnan(value):
         return None
     low, high = percentile_interval(statistic, count, seed, resamples)
-    return None if math.isnan(low) else Figure(value=value, low=low, high=high)
+    return None if math.isnan(low) else Interval(value, low, high)
 
 
-def measure_mean(values: NDArray[np.float64], seed: int, resamples: int = RESAMPLES) -> Figure | None:
-    """The mean of one number an image, shape (N), with its interval; None where there is no image."""
+def measure_mean(values: NDArray[np.float64], seed: int, resamples: int = RESAMPLES) -> Interval | None:
+    """The mean of one number per image, shape (N), with its interval; None where there is no image."""
     return measure(lambda drawn: float(values[drawn].mean()), len(values), seed, resamples)

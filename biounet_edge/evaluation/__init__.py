@@ -1,0 +1,1 @@
+"""How good predictions are: figures of probabilities, decisions and masks, with intervals. NumPy alone."""
