@@ -228,12 +228,12 @@ def test_predict_refuses_a_changed_bundle(run, folder, bundle_copy, tmp_path):
 @pytest.mark.parametrize("command", ["predict", "info", "verify"])
 def test_commands_refuse_a_bundle_of_a_newer_format(run, folder, bundle_copy, command):
     manifest = bundle_copy / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2}))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 3}))
     arguments = [folder, "--bundle", bundle_copy] if command == "predict" else [bundle_copy]
     result = run(command, *arguments)
     assert result.exit_code == 1
     assert (
-        "has format 2, and this biounet-edge reads up to format 1: a newer biounet-edge is needed"
+        "has format 3, and this biounet-edge reads up to format 2: a newer biounet-edge is needed"
         in result.stderr
     )
 
