@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from biounet_edge import INDICATORS, Predictor, __version__
+from biounet_edge import INDICATORS, Predictor, __version__, default_bundle
 from biounet_edge.backends.ort import OnnxRuntimeBackend
 from biounet_edge.cli.console import printable
 from biounet_edge.cli.main import app
@@ -272,6 +272,52 @@ def test_info_describes_the_bundle(run, bundle):
     assert result.exit_code == 0, result.output
     assert f"{bundle.manifest.name} {bundle.manifest.version}" in result.stdout
     assert "checksums fit" in result.stdout
+
+
+def test_info_says_which_indicators_have_a_probability_only(run, undecided_bundle):
+    result = run("info", undecided_bundle.folder)
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "streaks probability only, milia-like cyst" in text
+    assert "Format 2, ONNX opset" in text
+    assert "Encoders resnet50, base width 12, decoder width 16" in text
+
+
+def test_info_describes_encoders_that_share_their_first_blocks(run, bundle_copy):
+    manifest = bundle_copy / "manifest.json"
+    encoder = {"family": "efficientnet_lite0", "base_width": None, "decoder_width": 32, "common_blocks": 5}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2, "encoder": encoder}))
+    result = run("info", bundle_copy)
+    assert result.exit_code == 0, result.output
+    assert "efficientnet_lite0, decoder width 32, first 5 blocks in common" in result.stdout
+
+
+def test_info_of_format_1_says_that_the_encoders_are_not_described(run):
+    assert "not described in format 1" in run("info", default_bundle()).stdout
+
+
+def test_predict_prints_null_without_an_operating_point(run, folder, tmp_path, undecided_bundle):
+    arguments = [folder / "a.jpg", "--bundle", undecided_bundle.folder, "--output", tmp_path / "out"]
+    result = run("predict", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["indicators"]["streaks"]["present"] is None
+    (row,) = rows(tmp_path / "out")
+    assert row["streaks_present"] == ""
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 4
+
+
+def test_predict_prints_a_table_without_an_operating_point(run, folder, tmp_path, undecided_bundle):
+    result = run("predict", folder, "--bundle", undecided_bundle.folder, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "bold if present, dim if absent" in " ".join(result.stdout.split())
+
+
+def test_verify_passes_without_an_operating_point(run, undecided_bundle, folder, tmp_path):
+    result = run(
+        "verify", undecided_bundle.folder, "--images", folder, "--certificate", tmp_path / "c.json", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["levels"][-1]["agreement"]["presence_flips"] == 0
 
 
 def test_info_of_a_bundle_from_anyone_does_not_reach_the_terminal(run, bundle_copy):
