@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,6 +30,15 @@ def bundle_copy(bundle: Bundle, tmp_path: Path) -> Path:
     """A bundle that a test may damage."""
     compiled = shutil.ignore_patterns("compiled")
     return Path(shutil.copytree(bundle.folder, tmp_path / "bundle-copy", ignore=compiled))
+
+
+@pytest.fixture
+def format_1(bundle: Bundle) -> dict[str, Any]:
+    """The bundle's manifest as format 1 has it."""
+    content = json.loads(bundle.manifest.to_json()) | {"format": 1}
+    for name in ("encoder", "presence_shifts", "familiarity"):
+        content.pop(name, None)
+    return content
 
 
 ENCODER = {"family": "resnet50", "base_width": 12, "decoder_width": 16}

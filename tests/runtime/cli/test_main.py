@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from biounet_edge import INDICATORS, Predictor, __version__, default_bundle
+from biounet_edge import INDICATORS, Predictor, __version__
 from biounet_edge.backends.ort import OnnxRuntimeBackend
 from biounet_edge.cli.console import printable
 from biounet_edge.cli.main import app
@@ -292,8 +292,9 @@ def test_info_describes_encoders_that_share_their_first_blocks(run, bundle_copy)
     assert "efficientnet_lite0, decoder width 32, first 5 blocks in common" in result.stdout
 
 
-def test_info_of_format_1_says_that_the_encoders_are_not_described(run):
-    assert "not described in format 1" in run("info", default_bundle()).stdout
+def test_info_of_format_1_says_that_the_encoders_are_not_described(run, bundle_copy, format_1):
+    (bundle_copy / "manifest.json").write_text(json.dumps(format_1))
+    assert "not described in format 1" in run("info", bundle_copy).stdout
 
 
 def test_predict_prints_null_without_an_operating_point(run, folder, tmp_path, undecided_bundle):

@@ -79,7 +79,7 @@ def test_segmentation_by_a_bundle_without_any_operating_point_is_refused(
     manifest = undecided_bundle.manifest.model_copy(update={"operating_points": points})
     bare = replace(undecided_bundle, manifest=manifest)
     with pytest.raises(
-        InputError, match=r"dicom-seg cannot be written: the bundle demo has no operating point"
+        InputError, match=r"dicom-seg cannot be written: the bundle .+ has no operating point"
     ):
         DicomFiles(("dicom-seg",), bare, discover([path]))
     DicomFiles(("dicom-sr", "dicom-pm"), bare, discover([path]))
