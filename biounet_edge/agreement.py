@@ -35,7 +35,8 @@ class Agreement:
     melanoma_flips: int
     """Images on which only one of the two reports melanoma."""
     presence_flips: int
-    """Indicators, over all images, that only one of the two reports as present."""
+    """Indicators, over all images, that only one of the two reports as present; an indicator without an
+    operating point has no decision that could flip."""
     probability_difference: float
     """Largest absolute difference of a melanoma or indicator probability."""
     contribution_difference: float
@@ -47,8 +48,9 @@ class Agreement:
     heatmap_correlation: dict[str, Spread] = field(default_factory=dict)
     """Pearson's correlation of the heatmaps over their pixels, by indicator; empty below level cam."""
     mask_iou: dict[str, float] = field(default_factory=dict)
-    """Intersection over union of the masks at their operating points, pixels of all images together, by
-    indicator; 1 where both are empty; empty below level full."""
+    """Intersection over union of the mask probabilities cut at their operating points, whether the indicator
+    is present or not, pixels of all images together, by indicator; 1 where both are empty; empty below level
+    full."""
 
     def to_dict(self) -> dict[str, Any]:
         """Makes it ready for JSON.
@@ -164,7 +166,7 @@ class AgreementMeter:
         threshold = self._manifest.melanoma.threshold
         self._melanoma_flips += _flips(actual[melanoma], expected[melanoma], threshold)
         points = [self._manifest.operating_points[name] for name in self._manifest.indicators]
-        thresholds = np.array([point.presence for point in points])
+        thresholds = np.array([np.inf if point.presence is None else point.presence for point in points])
         self._presence_flips += _flips(actual[presence], expected[presence], thresholds)
         for name in (melanoma, presence):
             self._probability = max(self._probability, _largest_difference(actual[name], expected[name]))

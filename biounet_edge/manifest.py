@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from biounet_edge.errors import ManifestError
 from biounet_edge.indicators import INDICATORS
 
-FORMAT = 1
-"""Bundle format that this version writes, and the newest that it reads."""
+FORMAT = 2
+"""Bundle format that this version writes, and the newest that it reads; it reads format 1 too."""
+
+_NEW_IN_FORMAT_2 = frozenset({"encoder", "presence_shifts", "familiarity"})
 
 MAX_INPUT_PX = 8192
 """Largest input height and width of a model, in pixels; more would take the memory of any machine."""
@@ -40,7 +42,7 @@ Triple = tuple[float, float, float]
 
 
 def bundle_file_name(name: str) -> str:
-    """Refuses names that could reach outside the bundle.
+    """Reject names that could reach outside the bundle.
 
     Args:
         name: File name as a manifest gives it.
@@ -111,6 +113,19 @@ class OutputSpec(_Section):
     """What it is, in words, with unit and range."""
 
 
+class EncoderSpec(_Section):
+    """How the five encoders and their decoders are built. For people: the runtime depends on none of it."""
+
+    family: str = Field(min_length=1)
+    """Architecture of the encoders, such as "resnet50" or "efficientnet_lite0"."""
+    base_width: int | None = Field(ge=1)
+    """Channels of the stem of ResNet-50; None for a family of one width."""
+    decoder_width: int = Field(ge=1)
+    """Channels of the first block of the U-Net decoder."""
+    common_blocks: int = Field(default=0, ge=0)
+    """Number of first blocks that are equal in all five encoders: the composed graphs compute them once."""
+
+
 class MelanomaSpec(_Section):
     """How contributions become a probability, and from where on it counts as melanoma."""
 
@@ -123,12 +138,20 @@ class MelanomaSpec(_Section):
 
 
 class OperatingPoint(_Section):
-    """From where on an indicator counts as present, and a pixel as part of it."""
+    """The probability that makes an indicator present, and a pixel part of its mask."""
 
-    presence: Probability
-    """Threshold on the indicator's probability."""
+    presence: Probability | None
+    """Threshold on the indicator's probability. None where no threshold made 'present' more often right than
+    wrong on the validation photographs: then only the probability is reported."""
     mask: Probability
     """Threshold on the mask probability of a pixel."""
+
+
+class FamiliaritySpec(_Section):
+    """Reserved: the operating point of a later graph output `familiarity` (N). The runtime ignores it."""
+
+    threshold: float
+    """Score below which a photograph does not look like the training photographs."""
 
 
 class TrainingSpec(_Section):
@@ -160,9 +183,9 @@ class FileSpec(_Section):
 
 
 class Manifest(_Section):
-    """manifest.json of format 1."""
+    """manifest.json of format 1 or 2."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     """Version of the bundle format."""
     name: str
     """Name of the model."""
@@ -182,13 +205,19 @@ class Manifest(_Section):
     """Files of the graphs that the composed ones are made of, by precision."""
     weights: WeightFormat = "float32"
     """Number format of the convolution weights in weights.bin."""
+    encoder: EncoderSpec | None = None
+    """How the encoders are built; required in format 2, None in format 1."""
     melanoma: MelanomaSpec
     """From log-odds to the diagnosis."""
     operating_points: dict[str, OperatingPoint]
     """One per indicator."""
     presence_temperatures: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """Calibration of the indicators' probabilities: what each logit was divided by, which the graphs have
-    already; empty where the model was not calibrated."""
+    """Calibration of the indicators' probabilities, which the graphs have already:
+    probability = sigmoid((logit - shift) / temperature); empty where the model was not calibrated."""
+    presence_shifts: dict[str, float] = {}
+    """The shifts of that calibration; 0 for an indicator that is not named. New in format 2."""
+    familiarity: FamiliaritySpec | None = None
+    """Reserved. New in format 2."""
     opset: int = Field(ge=1)
     """ONNX operator set of every graph."""
     training: TrainingSpec
@@ -200,6 +229,21 @@ class Manifest(_Section):
     @classmethod
     def _names_stay_inside(cls, files: dict[str, FileSpec]) -> dict[str, FileSpec]:
         return {bundle_file_name(name): spec for name, spec in files.items()}
+
+    @model_validator(mode="after")
+    def _fields_belong_to_the_format(self) -> Self:
+        if self.format == FORMAT:
+            if self.encoder is None:
+                raise ValueError("encoder is missing: a manifest of format 2 describes its encoders")
+            return self
+        if new := sorted(name for name in _NEW_IN_FORMAT_2 if getattr(self, name)):
+            raise ValueError(f"{', '.join(new)} came with format 2: expected none in a manifest of format 1")
+        if undecided := [name for name, point in self.operating_points.items() if point.presence is None]:
+            raise ValueError(
+                f"presence of {', '.join(undecided)} is null, which came with format 2: "
+                "expected a threshold in a manifest of format 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -221,16 +265,17 @@ class Manifest(_Section):
         return self
 
     def to_json(self) -> str:
-        """Writes the manifest as it stands in a bundle.
+        """Write the manifest as it stands in a bundle.
 
         Returns:
-            Indented JSON, with a newline at its end.
+            Indented JSON, with a newline at its end; of format 1 without the fields of format 2.
         """
-        return self.model_dump_json(indent=2) + "\n"
+        exclude = set(_NEW_IN_FORMAT_2) if self.format < FORMAT else None
+        return self.model_dump_json(indent=2, exclude=exclude) + "\n"
 
 
 def parse_manifest(text: str | bytes) -> Manifest:
-    """Reads a manifest.
+    """Read a manifest of format 1 or 2.
 
     Args:
         text: Content of manifest.json.
@@ -247,7 +292,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
         raise ManifestError(f"manifest.json is not valid JSON: {error}") from error
     form = content.get("format") if isinstance(content, dict) else None
     if not isinstance(form, int) or isinstance(form, bool):
-        raise ManifestError('manifest.json has no format number: expected "format": 1')
+        raise ManifestError(f'manifest.json has no format number: expected "format": {FORMAT}')
     if form > FORMAT:
         raise ManifestError(
             f"the bundle has format {form}, and this biounet-edge reads up to format {FORMAT}: "
@@ -257,7 +302,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         problems = "; ".join(_describe(problem["loc"], problem["msg"]) for problem in error.errors())
-        raise ManifestError(f"manifest.json is not a manifest of format {FORMAT}: {problems}") from error
+        raise ManifestError(f"manifest.json is not a manifest of format {form}: {problems}") from error
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:

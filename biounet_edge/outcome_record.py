@@ -42,10 +42,10 @@ def outcome_from_dict(record: dict[str, Any]) -> Outcome:
 
 
 def _finding(record: dict[str, Any], size: tuple[int, int]) -> IndicatorFinding:
-    area_pct, heatmap_scale = record["area_pct"], record["heatmap_scale"]
+    area_pct, heatmap_scale, present = record["area_pct"], record["heatmap_scale"], record["present"]
     return IndicatorFinding(
         probability=float(record["probability"]),
-        present=bool(record["present"]),
+        present=None if present is None else bool(present),
         contribution=float(record["contribution"]),
         area_pct=None if area_pct is None else float(area_pct),
         heatmap_scale=None if heatmap_scale is None else float(heatmap_scale),

@@ -37,10 +37,10 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 def draw_overlay(
     prediction: Prediction, photograph: NDArray[np.uint8], notice: str | None = None
 ) -> NDArray[np.uint8]:
-    """Draws a prediction's masks, or at level cam its heatmaps, and a legend beneath the photograph.
+    """Draw a prediction's masks, or at level cam its heatmaps, and a legend beneath the photograph.
 
     Only indicators that are present are drawn: a heatmap is divided by its own maximum and has a hot spot for
-    an absent indicator too.
+    an absent indicator too. The legend lists an indicator without an operating point as "probability only".
 
     Args:
         prediction: What to draw.
@@ -123,7 +123,8 @@ def _filled(size: tuple[int, ...], colour: tuple[int, int, int]) -> NDArray[np.u
 def _draw_legend(prediction: Prediction, notice: str | None, width: int, height: int) -> NDArray[np.uint8]:
     text_px = max(17, min(max(width, height) // 56, width // 26))
     line, edge = round(text_px * 1.75), text_px
-    columns = max(1, (width - edge) // round(text_px * 17))
+    undecided = any(finding.present is None for finding in prediction.indicators.values())
+    columns = max(1, (width - edge) // round(text_px * (22 if undecided else 17)))  # its text is longer
     rows = -(-len(prediction.indicators) // columns)
     notices = textwrap.wrap(notice or "", width=round((width - 2 * edge) / (0.5 * text_px)))
     legend = _filled((line * (1 + rows + len(notices)) + edge, width), _BACKGROUND)
@@ -137,7 +138,7 @@ def _draw_legend(prediction: Prediction, notice: str | None, width: int, height:
         colour = COLOURS[name] if finding.present else _FAINT
         border = cv2.FILLED if finding.present else max(1, text_px // 12)
         cv2.rectangle(legend, (x, top), (x + side, top + side), colour, border)
-        colour = _TEXT if finding.present else _FAINT
+        colour = _FAINT if finding.present is False else _TEXT
         _write(legend, _describe(name, finding), (x + round(1.5 * side), y), text_px, colour, 400)
     for i, text in enumerate(notices):
         _write(legend, text, (edge, line * (2 + rows + i)), text_px, _FAINT, 400)
@@ -146,6 +147,8 @@ def _draw_legend(prediction: Prediction, notice: str | None, width: int, height:
 
 def _describe(name: str, finding: IndicatorFinding) -> str:
     label = f"{indicator_label(name).capitalize()} {finding.probability:.0%}"
+    if finding.present is None:
+        return f"{label}, probability only"
     if not finding.present:
         return f"{label}, absent"
     return label if finding.area_pct is None else f"{label}, area {finding.area_pct:.1f}%"

@@ -21,12 +21,14 @@ class IndicatorFinding:
 
     probability: float
     """Probability that the indicator is there, in [0, 1]."""
-    present: bool
-    """Whether the probability reaches the indicator's operating point."""
+    present: bool | None
+    """Whether the probability reaches the indicator's operating point; None where the bundle has none: only
+    the probability is reported."""
     contribution: float
     """Log-odds that this indicator's encoder adds: positive speaks for melanoma, negative against it."""
     area_pct: float | None
-    """Part of the photograph that the mask covers, in percent, in [0, 100]; None below level full."""
+    """Part of the photograph that the mask covers, in percent, in [0, 100]; None below level full, and where
+    `present` is None."""
     heatmap_scale: float | None
     """Maximum of the raw Grad-CAM before it was divided by it; None below level cam."""
     source_size: tuple[int, int]
@@ -56,7 +58,10 @@ class IndicatorFinding:
 
     @property
     def mask(self) -> NDArray[np.bool_] | None:
-        """Where the indicator is, shape (H0, W0), bool; all False if it is absent; None below level full."""
+        """Where the indicator is, shape (H0, W0), bool; all False if it is absent.
+
+        None below level full, and where `present` is None.
+        """
         return self.mask_at(self.source_size)
 
     def mask_at(self, size: tuple[int, int]) -> NDArray[np.bool_] | None:
@@ -66,9 +71,10 @@ class IndicatorFinding:
             size: (height, width) in pixels.
 
         Returns:
-            Mask of that shape, bool, all False where the indicator is absent; None below level full.
+            Mask of that shape, bool, all False where the indicator is absent; None below level full, and
+            where `present` is None.
         """
-        if self.model_mask_probability is None:
+        if self.model_mask_probability is None or self.present is None:
             return None
         if not self.present:
             return np.zeros(size, np.bool_)
@@ -190,9 +196,9 @@ def make_prediction(
     for j, name in enumerate(manifest.indicators):
         point = manifest.operating_points[name]
         probability = float(outputs["indicator_probability"][j])
-        present = probability >= point.presence
+        present = None if point.presence is None else probability >= point.presence
         area_pct = None
-        if masks is not None:
+        if masks is not None and present is not None:
             area_pct = 100 * float((masks[j] >= point.mask).mean()) if present else 0.0
         findings[name] = IndicatorFinding(
             probability=probability,

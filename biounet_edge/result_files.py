@@ -70,7 +70,10 @@ def parse_save(text: str | None, level: Level) -> tuple[Save, ...]:
 def write_image_files(
     output: Path, stem: str, prediction: Prediction, save: tuple[Save, ...], notice: str | None
 ) -> list[str]:
-    """Writes the masks, overlay, heatmaps and probabilities of one prediction.
+    """Write the masks, overlay, heatmaps and probabilities of one prediction.
+
+    An absent indicator has an empty mask; one without an operating point has no mask. Heatmaps and mask
+    probabilities are written for every indicator.
 
     Args:
         output: Output folder.
@@ -206,7 +209,7 @@ def _encode_all(
 ) -> Iterator[tuple[str, bytes]]:
     """Yields (path below the output folder, content) one by one, to hold one full-size array at a time."""
     for name, finding in prediction.indicators.items():
-        if "masks" in save and finding.model_mask_probability is not None:
+        if "masks" in save and finding.model_mask_probability is not None and finding.present is not None:
             yield f"masks/{stem}_attribute_{name}.png", _mask_png(finding)
         if "heatmaps" in save and (heatmap := finding.heatmap) is not None:
             yield f"heatmaps/{stem}_{name}.png", _png(_to_grey(heatmap), cv2.IMWRITE_PNG_FILTER_UP)

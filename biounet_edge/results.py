@@ -239,7 +239,7 @@ def csv_row(outcome: Outcome) -> dict[str, Any]:
     }
     for name, finding in outcome.indicators.items():
         row[f"{name}_probability"] = f"{finding.probability:.6f}"
-        row[f"{name}_present"] = int(finding.present)
+        row[f"{name}_present"] = "" if finding.present is None else int(finding.present)
         row[f"{name}_contribution"] = f"{finding.contribution:.6f}"
         row[f"{name}_area_pct"] = "" if finding.area_pct is None else f"{finding.area_pct:.4f}"
     return row

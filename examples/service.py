@@ -33,7 +33,10 @@ app = FastAPI(title="biounet-edge", lifespan=lifespan)
 
 @app.post("/predict")
 async def predict(request: Request) -> dict[str, Any]:
-    """Reads the photograph that is the request's body: probabilities, contributions, areas."""
+    """Read the photograph that is the request's body: probabilities, contributions, presence, areas.
+
+    `present` and `area_pct` are null for an indicator without an operating point: probability only.
+    """
     predictor: Predictor = request.app.state.predictor
     body = bytearray()
     async for chunk in request.stream():

@@ -83,9 +83,15 @@ def show(path: Path, prediction: Prediction | None, overlay: NDArray[np.uint8] |
     if prediction is None or overlay is None:
         print(f"{path}: {reason}")
         return
-    present = [name for name, finding in prediction.indicators.items() if finding.present]
+    findings = prediction.indicators.items()
+    present = ", ".join(name for name, finding in findings if finding.present) or "no indicator"
+    undecided = "".join(
+        f"; probability only: {name} {finding.probability:.0%}"
+        for name, finding in findings
+        if finding.present is None  # neither present nor absent
+    )
     print(
-        f"{path}: melanoma {prediction.melanoma_probability:.1%}, {', '.join(present) or 'no indicator'}; "
+        f"{path}: melanoma {prediction.melanoma_probability:.1%}, {present}{undecided}; "
         f"overlay {overlay.shape[1]} x {overlay.shape[0]}"
     )
 

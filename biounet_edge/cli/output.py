@@ -19,12 +19,14 @@ from biounet_edge.indicators import INDICATORS, indicator_label
 from biounet_edge.prediction import Prediction, PredictionFailure
 from biounet_edge.text import printable
 
-_CAPTION = "Per indicator: probability (bold if present) and log-odds added to melanoma."
+_CAPTION = "Per indicator: probability (bold if present, dim if absent) and log-odds added to melanoma."
 
 ROWS = 40
 """Rows of the table of predictions; the rest are in predictions.csv."""
 
 _WIDE = 100  # columns of a terminal from which on a row needs one line only
+
+_STYLES = {True: "bold", False: "dim", None: ""}  # by presence; None: probability only
 
 _Cell = tuple[tuple[str, ...], str]  # parts of the text, style
 
@@ -113,7 +115,7 @@ def _cells(outcome: Prediction | PredictionFailure) -> list[_Cell]:
     cells: list[_Cell] = [((f"{outcome.melanoma_probability:.0%}",), "bold red" if outcome.melanoma else "")]
     for finding in outcome.indicators.values():
         text = f"{finding.probability:.0%}", f"{finding.contribution:+.1f}"
-        cells.append((text, "bold" if finding.present else "dim"))
+        cells.append((text, _STYLES[finding.present]))
     return cells
 
 
@@ -151,8 +153,9 @@ def print_bundle(description: dict[str, Any]) -> None:
         ),
         "Melanoma from": f"{melanoma['threshold']:.0%} on (bias {melanoma['bias']:+.2f}, "
         f"temperature {melanoma['temperature']:g})",
+        "Encoders": _encoders(description["encoder"]),
         "Indicators from": ", ".join(
-            f"{indicator_label(name)} {description['operating_points'][name]['presence']:.0%}"
+            f"{indicator_label(name)} {_presence(description['operating_points'][name]['presence'])}"
             for name in description["indicators"]
         ),
         "Training data": "; ".join(training["data"]),
@@ -164,3 +167,15 @@ def print_bundle(description: dict[str, Any]) -> None:
     for title, text in rows.items():
         table.add_row(title, Text(printable(text)))  # a bundle may come from anyone
     Console().print(table)
+
+
+def _encoders(spec: dict[str, Any] | None) -> str:
+    if spec is None:
+        return "not described in format 1"
+    width = f", base width {spec['base_width']}" if spec["base_width"] is not None else ""
+    common = f", first {spec['common_blocks']} blocks in common" if spec["common_blocks"] else ""
+    return f"{spec['family']}{width}, decoder width {spec['decoder_width']}{common}"
+
+
+def _presence(threshold: float | None) -> str:
+    return "probability only" if threshold is None else f"{threshold:.0%}"

@@ -17,6 +17,7 @@ from biounet_edge.cli.options import (
     PrecisionOption,
     SaveOption,
 )
+from biounet_edge.indicators import indicator_label
 from biounet_edge.text import printable
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ def _set_on_signals(stop: Event) -> None:
 
 
 def _sentence(prediction: "Prediction") -> str:
-    present = [name for name, finding in prediction.indicators.items() if finding.present]
-    names = ", ".join(present).replace("_", " ") or "no indicator"
-    return f"{printable(prediction.source)}: melanoma {prediction.melanoma_probability:.1%}, {names}"
+    findings = {indicator_label(name): finding for name, finding in prediction.indicators.items()}
+    present = ", ".join(name for name, finding in findings.items() if finding.present) or "no indicator"
+    undecided = (
+        f"; probability only: {name} {finding.probability:.0%}"
+        for name, finding in findings.items()
+        if finding.present is None
+    )
+    melanoma = f"melanoma {prediction.melanoma_probability:.1%}"
+    return f"{printable(prediction.source)}: {melanoma}, {present}{''.join(undecided)}"

@@ -35,6 +35,8 @@ TEMPERATURE = _private("TEMPERATURE", "Temperature of the melanoma probability")
 AREA_FRACTION = _private("AREA_FRACTION", "Part of the photograph covered")
 REACHES_OPERATING_POINT = _private("OPERATING_POINT_REACHED", "Probability reaches the operating point")
 INDICATOR_PRESENCE = _private("INDICATOR_PRESENCE", "Indicator at its operating point")
+REPORTED_AS = _private("REPORTED_AS", "What is reported of the indicator")
+PROBABILITY_ONLY = _private("PROBABILITY_ONLY", "Probability only, without operating point")
 
 MELANOMA: Code = codes.SCT.MalignantMelanoma
 PROBABILITY_OF_CANCER: Code = codes.DCM.ProbabilityOfCancer

@@ -33,8 +33,8 @@ class DicomFiles:
             needed: Whether at least one of them has to be a DICOM file.
 
         Raises:
-            InputError: If DICOM files are to be written, and the extra is missing or no image is a DICOM file
-                where one is needed.
+            InputError: If DICOM files are to be written, and the extra is missing, no image is a DICOM file
+                where one is needed, or masks are to be written and the bundle has no operating point at all.
         """
         self.kinds = [kind for kind in save if kind in DICOM_KINDS]
         """Kinds that are written."""
@@ -52,6 +52,12 @@ class DicomFiles:
                 f"{', '.join(self.kinds)} cannot be written, because {error.name or 'highdicom'} is not "
                 'installed: pip install "biounet-edge[dicom]", or save less'
             ) from error
+        points = bundle.manifest.operating_points.values()
+        if "dicom-seg" in self.kinds and all(point.presence is None for point in points):
+            raise InputError(
+                f"dicom-seg cannot be written: the bundle {bundle.manifest.name} has no operating point for "
+                "any indicator, hence no masks. Leave it out of --save"
+            )
         found = [is_dicom_file(image.path) for image in images]
         self.others = found.count(False)
         if needed and not any(found):

@@ -77,8 +77,13 @@ def _stored(finding: IndicatorFinding) -> NDArray[np.uint16]:
 
 
 def _mapping(name: str, finding: IndicatorFinding) -> RealWorldValueMapping:
-    state = f"{'present' if finding.present else 'absent'} {finding.probability:.0%}"
-    words = f"{label(name)}, {state}, Grad-CAM over maximum {finding.heatmap_scale or 0:.4g}"
+    state, divisor = "present" if finding.present else "absent", "maximum "
+    if finding.present is None:
+        state, divisor = "probability only", ""  # the longest text then fills the 64 characters
+    words = (
+        f"{label(name)}, {state} {finding.probability:.0%}, "
+        f"Grad-CAM over {divisor}{finding.heatmap_scale or 0:.4g}"
+    )
     return RealWorldValueMapping(
         lut_label=INDICATOR_CODES[name].value[:16],  # VR SH
         lut_explanation=words[:64],  # VR LO

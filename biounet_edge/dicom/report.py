@@ -26,10 +26,11 @@ from biounet_edge.prediction import IndicatorFinding, Prediction
 
 
 def make_report(source: SourceImage, prediction: Prediction, author: Authorship) -> Dataset:
-    """Makes a Comprehensive SR with a measurement group for melanoma and one for each indicator.
+    """Make a Comprehensive SR with a measurement group for melanoma and one for each indicator.
 
     Probabilities and areas are in percent, contributions in log-odds. The contributions and the bias, divided
-    by the temperature, give the log-odds of melanoma.
+    by the temperature, give the log-odds of melanoma. An indicator without an operating point is reported as
+    probability only, neither present nor absent.
 
     Args:
         source: The photograph.
@@ -88,8 +89,11 @@ def _indicator(
     ]
     if finding.area_pct is not None:
         measurements.append(_measurement(codes.AREA_FRACTION, finding.area_pct, codes.PERCENT))
-    presence = codes.PRESENT if finding.present else codes.ABSENT
-    evaluation = QualitativeEvaluation(codes.INDICATOR_PRESENCE, presence)
+    if finding.present is None:
+        evaluation = QualitativeEvaluation(codes.REPORTED_AS, codes.PROBABILITY_ONLY)
+    else:
+        presence = codes.PRESENT if finding.present else codes.ABSENT
+        evaluation = QualitativeEvaluation(codes.INDICATOR_PRESENCE, presence)
     return _group(source, author, codes.label(name), codes.INDICATOR_CODES[name], measurements, evaluation)
 
 

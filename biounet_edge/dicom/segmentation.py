@@ -14,10 +14,10 @@ from biounet_edge.prediction import Prediction
 
 
 def make_segmentation(source: SourceImage, prediction: Prediction, author: Authorship) -> Dataset:
-    """Makes a binary Segmentation of the photograph's size.
+    """Make a binary Segmentation of the photograph's size.
 
-    Every indicator is a segment with a frame, also where it is absent and its mask is empty: segment numbers
-    then mean the same in every object.
+    Every indicator with an operating point is a segment with a frame, also where it is absent and its mask is
+    empty: segment numbers then mean the same in every object of a bundle.
 
     Args:
         source: The photograph.
@@ -27,7 +27,9 @@ def make_segmentation(source: SourceImage, prediction: Prediction, author: Autho
     Returns:
         The object, ready to be saved.
     """
-    masks = np.stack([_mask(prediction, name) for name in prediction.indicators], axis=-1)  # (H0, W0, J)
+    decided = [name for name, finding in prediction.indicators.items() if finding.present is not None]
+    assert decided, "DicomFiles rejects a bundle without any operating point"
+    masks = np.stack([_mask(prediction, name) for name in decided], axis=-1)  # (H0, W0, segments)
     algorithm = author.algorithm()
     segments = [
         SegmentDescription(
@@ -40,11 +42,11 @@ def make_segmentation(source: SourceImage, prediction: Prediction, author: Autho
             anatomic_regions=[SKIN],
             display_color=CIELabColor.from_rgb(*COLOURS[name]),
         )
-        for number, name in enumerate(prediction.indicators, 1)
+        for number, name in enumerate(decided, 1)
     ]
     result = Segmentation(
         source_images=[source.dataset],
-        pixel_array=masks[np.newaxis],  # (1, H0, W0, J)
+        pixel_array=masks[np.newaxis],  # (1, H0, W0, segments)
         segmentation_type="BINARY",
         segment_descriptions=segments,
         omit_empty_frames=False,

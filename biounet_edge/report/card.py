@@ -12,9 +12,9 @@ from string import Template
 from typing import Any
 
 from biounet_edge.indicators import indicator_label
-from biounet_edge.manifest import Manifest
 from biounet_edge.prediction import PredictionFailure
 from biounet_edge.report.entry import Entry, data_url
+from biounet_edge.report.run import Run
 from biounet_edge.report.steps import Axis, Step, logit_of, steps
 from biounet_edge.text import printable
 
@@ -31,20 +31,20 @@ def escaped(text: str) -> str:
     return escape(printable(text), quote=True)
 
 
-def render_card(entry: Entry, stem: str, order: int, photograph_url: str, manifest: Manifest) -> str:
-    """Writes the card of one photograph.
+def render_card(entry: Entry, stem: str, order: int, photograph_url: str, run: Run) -> str:
+    """Write the card of one photograph.
 
     Args:
         entry: Numbers and pictures.
         stem: Unique name of its results.
         order: Its place in the run, from 1.
         photograph_url: Where the page finds the photograph.
-        manifest: The bundle's manifest.
+        run: The run that computed it.
 
     Returns:
         One line of HTML, without a line break.
     """
-    row, melanoma = entry.row, manifest.melanoma
+    row, melanoma = entry.row, run.manifest.melanoma
     summands = steps(row)
     logit = summands[-1].end
     threshold = logit_of(melanoma.threshold, row["melanoma_temperature"])
@@ -54,6 +54,7 @@ def render_card(entry: Entry, stem: str, order: int, photograph_url: str, manife
     percent, operating_point = percents(row["melanoma_probability"], melanoma.threshold)
     content = {
         "stem": escaped(stem),
+        "bundle": run.checksum,
         "name": escaped(path.name or row["image"]),
         "folder": folder_text(row["image"]),
         "order": str(order),
@@ -154,8 +155,11 @@ def _row(step: Step, row: dict[str, Any], axis: Axis, threshold: float | None) -
         note = '<span class="finding">before any indicator</span>'
         return f'<tr class="start"><th scope="row">Bias{note}</th>{cells}'
     finding = row["indicators"][step.name]
-    state = "present" if finding["present"] else "absent"
-    note = f"{state} {finding['probability']:.0%}"
+    if finding["present"] is None:
+        state, words = "undecided", "probability only,"
+    else:
+        state = words = "present" if finding["present"] else "absent"
+    note = f"{words} {finding['probability']:.0%}"
     if finding["present"] and finding["area_pct"] is not None:
         note += f", area {finding['area_pct']:.{0 if finding['area_pct'] >= 1 else 1}f}%"
     return (

@@ -10,30 +10,13 @@ from importlib.resources import files
 from string import Template
 
 from biounet_edge.indicators import INDICATORS, indicator_label
-from biounet_edge.manifest import Level, Manifest
+from biounet_edge.manifest import Manifest
 from biounet_edge.overlay import COLD, COLOURS
 from biounet_edge.report.card import escaped
+from biounet_edge.report.run import Run
 from biounet_edge.version import __version__
 
 _CARDS = "<!-- cards -->"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What the head of a report says about a run."""
-
-    manifest: Manifest
-    """The bundle's manifest."""
-    checksum: str
-    """The bundle's checksum, in hexadecimal."""
-    level: Level
-    """How much was computed."""
-    device: str
-    """What it was computed on, in words."""
-    total: int
-    """Number of photographs that were to be read."""
-    beside: bool
-    """Whether the photographs lie beside the page, in place of being in it."""
 
 
 @dataclass(slots=True)
@@ -71,16 +54,15 @@ def render_page(run: Run, counts: Counts, failures: list[str], written: datetime
         "device": escaped(run.device),
         "threshold": f"{manifest.melanoma.threshold:.1%}",
         "temperature": f"{manifest.melanoma.temperature:.4g}",
-        "presence": ", ".join(
-            f"{indicator_label(name)} {manifest.operating_points[name].presence:.1%}" for name in INDICATORS
-        ),
+        "presence": _presence(manifest),
+        "undecided": _undecided(manifest),
         "cold": f"{COLD:.0%}",
         "written": written.isoformat(timespec="seconds"),
         "when": written.strftime("%Y-%m-%d %H:%M %Z"),
         "summary": _summary(counts),
         "incomplete": _incomplete(run, counts),
         "notice": notice,
-        "layer_boxes": "\n".join(_layer_boxes(run.level)),
+        "layer_boxes": "\n".join(_layer_boxes(run)),
         "errors": _errors(failures),
         "style": style,
         "script": script,
@@ -116,8 +98,22 @@ def _errors(failures: list[str]) -> str:
     )
 
 
-def _layer_boxes(level: Level) -> list[str]:
-    """One box a kind of layer, the best one checked, and one an indicator."""
+def _presence(manifest: Manifest) -> str:
+    points = ((name, manifest.operating_points[name].presence) for name in INDICATORS)
+    shown = (f"{indicator_label(name)} {point:.1%}" for name, point in points if point is not None)
+    return ", ".join(shown) or "none has one"
+
+
+def _undecided(manifest: Manifest) -> str:
+    names = [indicator_label(name) for name in INDICATORS if manifest.operating_points[name].presence is None]
+    if not names:
+        return ""
+    return f" Probability only, without operating point, mask or heatmap: {', '.join(names)}."
+
+
+def _layer_boxes(run: Run) -> list[str]:
+    """One box per kind of layer, the best one checked, and one per indicator that can be present."""
+    level, points = run.level, run.manifest.operating_points
     if level == "classify":
         return ["<span>no layers at level classify</span>"]
     kinds = {"masks": True, "heatmaps": False} if level == "full" else {"heatmaps": True}
@@ -130,6 +126,7 @@ def _layer_boxes(level: Level) -> list[str]:
         f'<label><input type="checkbox" id="show-{name}" checked> <span class="swatch {name}"></span>'
         f"{indicator_label(name)}</label>"
         for name in INDICATORS
+        if points[name].presence is not None
     ]
 
 

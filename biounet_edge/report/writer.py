@@ -17,7 +17,8 @@ from biounet_edge.prediction import Prediction, PredictionFailure
 from biounet_edge.report.card import escaped, folder_text, render_card, render_failure
 from biounet_edge.report.card_file import CardFile
 from biounet_edge.report.entry import data_url, make_entry
-from biounet_edge.report.page import Counts, Run, render_page
+from biounet_edge.report.page import Counts, render_page
+from biounet_edge.report.run import Run
 from biounet_edge.result_files import output_error, temporary_beside, write_result
 
 REPORT_NAME = "report.html"
@@ -83,7 +84,7 @@ class ReportWriter:
             write_result(self._output, f"report/{image.stem}.jpg", entry.photograph)
         else:
             url = data_url("image/jpeg", entry.photograph)
-        self._add(render_card(entry, image.stem, self._order, url, self._run.manifest), outcome)
+        self._add(render_card(entry, image.stem, self._order, url, self._run), outcome)
 
     def has(self, image: InputImage, outcome: Prediction | PredictionFailure) -> bool:
         """Says whether `keep` can add an outcome.
@@ -128,8 +129,9 @@ class ReportWriter:
             card = (self._cards.find(escaped(stem).encode()) or b"").decode(errors="replace").rstrip("\n")
         except OSError as error:
             raise output_error(self._path, error) from error
-        # A card that another bundle made has another probability.
-        if f'data-probability="{outcome.melanoma_probability!r}"' not in card:
+        # A bundle may differ from another in its operating points alone.
+        needed = f'data-bundle="{self._run.checksum}"', f'data-probability="{outcome.melanoma_probability!r}"'
+        if not all(attribute in card for attribute in needed):
             return None
         if self._run.beside:
             there = f'src="{self._photograph_url(stem)}"' in card and self._has_photograph(stem, card)

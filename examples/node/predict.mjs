@@ -20,7 +20,9 @@ import { stretchArea } from "./resize.mjs";
  */
 export async function openBundle(folder, level = "classify") {
   const manifest = JSON.parse(await readFile(join(folder, "manifest.json"), "utf8"));
-  if (manifest.format !== 1) throw new Error(`expected a bundle of format 1, got format ${manifest.format}`);
+  if (![1, 2].includes(manifest.format)) {
+    throw new Error(`expected a bundle of format 1 or 2, got format ${manifest.format}`);
+  }
   if (!(level in manifest.levels)) throw new Error(`the bundle has no level ${level}`);
   const session = await ort.InferenceSession.create(join(folder, manifest.levels[level].graphs.float32));
   return { manifest, session };
@@ -31,7 +33,7 @@ export async function openBundle(folder, level = "classify") {
  *
  * @param {{manifest: object, session: ort.InferenceSession}} bundle From openBundle.
  * @param {string | Buffer} source Path of an image file, or its bytes.
- * @returns {Promise<object>} Probabilities, decisions and contributions.
+ * @returns {Promise<object>} Probabilities, contributions and decisions; null where only the probability counts.
  */
 export async function predict({ manifest, session }, source) {
   const { name, height, width } = manifest.input;
@@ -54,7 +56,8 @@ export async function predict({ manifest, session }, source) {
     indicators: Object.fromEntries(
       manifest.indicators.map((indicator, j) => {
         const probability = outputs.indicator_probability.data[j];
-        const present = probability >= manifest.operating_points[indicator].presence;
+        const threshold = manifest.operating_points[indicator].presence;
+        const present = threshold === null ? null : probability >= threshold; // null: probability only
         return [indicator, { probability, present, contribution: outputs.melanoma_contribution.data[j] }];
       }),
     ),

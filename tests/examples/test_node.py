@@ -57,8 +57,21 @@ def test_node_turns_a_photograph_upright(predict, tmp_path):
     assert json.loads(line)["melanoma_probability"] == pytest.approx(expected.melanoma_probability, abs=1e-4)
 
 
+def test_node_gives_null_without_an_operating_point(predict, tmp_path):
+    compiled = shutil.ignore_patterns("compiled")
+    bundle = Path(shutil.copytree(default_bundle(), tmp_path / "bundle", ignore=compiled))
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8")) | {"format": 2}
+    manifest["operating_points"]["streaks"]["presence"] = None
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    result = predict(SAMPLES[0], bundle=bundle)
+    assert result.returncode == 0, result.stderr
+    indicators = json.loads(result.stdout)["indicators"]
+    assert indicators["streaks"]["present"] is None
+    assert type(indicators["globules"]["present"]) is bool
+
+
 def test_node_refuses_a_bundle_of_another_format(predict, tmp_path):
-    (tmp_path / "manifest.json").write_text('{"format": 2}')
+    (tmp_path / "manifest.json").write_text('{"format": 3}')
     result = predict(SAMPLES[0], bundle=tmp_path)
     assert result.returncode != 0
-    assert "expected a bundle of format 1, got format 2" in result.stderr
+    assert "expected a bundle of format 1 or 2, got format 3" in result.stderr

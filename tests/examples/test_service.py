@@ -1,5 +1,6 @@
 import asyncio
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,21 @@ def test_service_answers_as_the_python_interface():
     assert found["notice"] == notice
     assert found["melanoma_probability"] == pytest.approx(expected["melanoma_probability"], abs=1e-6)
     assert list(found["indicators"]) == list(expected["indicators"])
+
+
+def test_service_answers_null_without_an_operating_point(monkeypatch):
+    predict = Predictor.predict
+
+    def undecided(self, source):
+        prediction = predict(self, source)
+        streaks = replace(prediction.indicators["streaks"], present=None, area_pct=None)
+        return replace(prediction, indicators=dict(prediction.indicators) | {"streaks": streaks})
+
+    monkeypatch.setattr(Predictor, "predict", undecided)
+    (answer,) = post(SAMPLE.read_bytes())
+    assert answer.status_code == 200
+    streaks = answer.json()["indicators"]["streaks"]
+    assert (streaks["present"], streaks["area_pct"]) == (None, None)
 
 
 def test_service_says_why_a_photograph_cannot_be_read():

@@ -1,12 +1,14 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from biounet_edge import Predictor
-from examples.viewer_callback import Findings
+from examples.viewer_callback import Findings, show
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
@@ -51,6 +53,19 @@ def test_unreadable_photograph_is_delivered_with_its_reason(predictor, tmp_path)
     findings.select(tmp_path / "gone.jpg")
     findings.close()
     assert shown == [(tmp_path / "gone.jpg", None, None, "there is no such file")]
+
+
+def test_show_tells_an_undecided_indicator_from_an_absent_one(predictor, capsys):
+    prediction = predictor.predict(SAMPLES[0])
+    findings = {
+        "streaks": replace(prediction.indicators["streaks"], present=None, probability=0.4),
+        "globules": replace(prediction.indicators["globules"], present=False),
+    }
+    undecided = replace(prediction, melanoma_probability=0.25, indicators=findings)
+    show(SAMPLES[0], undecided, np.zeros((30, 40, 3), np.uint8), "")
+    assert capsys.readouterr().out == (
+        f"{SAMPLES[0]}: melanoma 25.0%, no indicator; probability only: streaks 40%; overlay 40 x 30\n"
+    )
 
 
 def test_mistake_in_the_callback_is_raised(predictor):

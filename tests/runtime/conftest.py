@@ -3,9 +3,11 @@
 They need neither torch nor onnx: images are made with OpenCV or byte by byte.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +30,36 @@ def bundle_copy(bundle: Bundle, tmp_path: Path) -> Path:
     """A bundle that a test may damage."""
     compiled = shutil.ignore_patterns("compiled")
     return Path(shutil.copytree(bundle.folder, tmp_path / "bundle-copy", ignore=compiled))
+
+
+@pytest.fixture
+def format_1(bundle: Bundle) -> dict[str, Any]:
+    """The bundle's manifest as format 1 has it."""
+    content = json.loads(bundle.manifest.to_json()) | {"format": 1}
+    for name in ("encoder", "presence_shifts", "familiarity"):
+        content.pop(name, None)
+    return content
+
+
+ENCODER = {"family": "resnet50", "base_width": 12, "decoder_width": 16}
+"""How a manifest of format 2 describes the encoders of the demo bundle."""
+
+
+@pytest.fixture(scope="session")
+def undecided_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of format 2 in which streaks have no operating point: probability only."""
+    compiled = shutil.ignore_patterns("compiled")
+    folder = Path(shutil.copytree(bundle.folder, tmp_path_factory.mktemp("undecided") / "b", ignore=compiled))
+    content = json.loads(bundle.manifest.to_json()) | {"format": 2, "encoder": ENCODER}
+    content["operating_points"]["streaks"]["presence"] = None
+    (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    return Bundle.open(folder)
+
+
+@pytest.fixture(scope="session")
+def undecided_predictor(undecided_bundle: Bundle) -> Iterator[Predictor]:
+    with Predictor(undecided_bundle, device="cpu") as full:
+        yield full
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,19 @@ def test_decisions_are_counted_at_the_operating_points(bundle, golden):
     assert agreement.probability_difference == pytest.approx(2e-3, rel=1e-3)
 
 
+def test_indicator_without_an_operating_point_has_no_decision_that_flips(undecided_bundle, golden):
+    expected, actual = (golden["indicator_probability"].copy() for _ in range(2))
+    expected[:, 2], actual[:, 2] = 0.0, 1.0
+    agreement = measure(
+        undecided_bundle,
+        golden | {"indicator_probability": actual},
+        golden | {"indicator_probability": expected},
+    )
+    assert agreement.presence_flips == 0
+    assert agreement.probability_difference == 1.0
+    assert "streaks" in agreement.mask_iou
+
+
 def test_mask_iou_is_that_of_the_pixels_of_all_images(bundle, golden):
     shape = golden["mask_probability"].shape
     expected, actual = np.zeros(shape, np.float32), np.zeros(shape, np.float32)

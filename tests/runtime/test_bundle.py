@@ -64,7 +64,7 @@ def test_open_ignores_files_that_the_manifest_does_not_name(bundle_copy):
 
 
 def test_open_refuses_a_newer_format(bundle_copy):
-    update_manifest(bundle_copy, format=2)
+    update_manifest(bundle_copy, format=3)
     with pytest.raises(ManifestError, match="a newer biounet-edge is needed"):
         Bundle.open(bundle_copy)
 

@@ -95,6 +95,29 @@ def test_stopped_and_continued_run_writes_what_an_undisturbed_one_does(predictor
     assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("after", [3, 7])
+def test_continued_run_expects_no_mask_without_an_operating_point(
+    undecided_predictor, folder, tmp_path, after
+):
+    save = ("masks", "overlays", "probabilities")
+    finish(undecided_predictor, folder, tmp_path / "whole", save=save)
+    options = RunOptions(save, batch_size=2)
+    with closing(run_folder(undecided_predictor, discover([folder]), tmp_path / "out", options)) as run:
+        for _ in range(after):
+            next(run)
+    assert any(finish(undecided_predictor, folder, tmp_path / "out", save=save))
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 4 * (IMAGES - 1)
+    assert len(list((tmp_path / "out" / "probabilities").iterdir())) == 5 * (IMAGES - 1)
+
+
+def test_run_with_other_operating_points_keeps_nothing(predictor, undecided_predictor, folder, tmp_path):
+    finish(predictor, folder, tmp_path / "out", save=("report",))
+    assert not any(finish(undecided_predictor, folder, tmp_path / "out", save=("report",)))
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("probability only, ") == IMAGES - 1
+
+
 def test_run_without_a_report_removes_the_cards_of_a_killed_one(counting, folder, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / PART_NAME).write_bytes(b"photographs")

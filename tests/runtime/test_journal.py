@@ -44,6 +44,17 @@ def test_journal_keeps_every_number_of_a_prediction(tmp_path, predictor, photogr
     assert outcome_from_dict(prediction.to_dict()).to_dict() == prediction.to_dict()
 
 
+def test_journal_keeps_that_an_indicator_has_no_operating_point(
+    tmp_path, undecided_predictor, photograph, write_image
+):
+    prediction = undecided_predictor.predict(write_image(tmp_path / "a.png", photograph))
+    with Journal(tmp_path, "run") as journal:
+        journal.add("a", prediction, [])
+        outcome = journal.find("a", prediction.sha256).outcome
+    assert outcome.indicators["streaks"].present is None
+    assert outcome.to_dict() == prediction.to_dict()
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
@@ -68,6 +71,39 @@ def test_draw_overlay_tints_a_mask_and_outlines_its_holes(bundle):
     assert np.abs(marked[100, 100] - tint).max() <= 1
     assert (marked[450, 450] == 128).all()
     assert (marked[450, 200:260] == COLOURS["globules"]).all(axis=1).any()
+
+
+@pytest.mark.parametrize("level", ["classify", "cam", "full"])
+def test_draw_overlay_says_probability_only_without_an_operating_point(undecided_bundle, level, monkeypatch):
+    texts, put = [], cv2.putText
+    monkeypatch.setattr(
+        cv2, "putText", lambda image, text, *rest: (texts.append(text), put(image, text, *rest))
+    )
+    draw_overlay(predict(undecided_bundle, level, 0.25), np.full((900, 900, 3), 128, np.uint8))
+    assert [text for text in texts if "Streaks" in text] == ["Streaks 25%, probability only"]
+    assert sum("probability only" in text for text in texts) == 1
+
+
+@pytest.mark.parametrize("level", ["cam", "full"])
+def test_draw_overlay_draws_nothing_of_an_indicator_without_an_operating_point(undecided_bundle, level):
+    prediction = predict(undecided_bundle, level, 1.0)
+    alone = replace(prediction, indicators={"streaks": prediction.indicators["streaks"]})
+    assert (draw_overlay(alone, np.full((900, 900, 3), 128, np.uint8))[:900] == 128).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (900, 1200), (1200, 1600), (10, 2500)])
+def test_legend_with_probabilities_only_stays_inside_its_columns(undecided_bundle, size, monkeypatch):
+    ends, put = [], cv2.putText
+
+    def write(image, text, origin, colour, face, size_px, weight):
+        (_, _, width, _) = cv2.getTextSize((0, 0), text, (0, 0), face, size_px, weight)
+        ends.append((origin, origin[0] + width, image.shape[1]))
+        return put(image, text, origin, colour, face, size_px, weight)
+
+    monkeypatch.setattr(cv2, "putText", write)
+    draw_overlay(predict(undecided_bundle, "full", 0.99), np.full((*size, 3), 128, np.uint8))
+    for (x, y), end, width in ends:
+        assert end <= min([width, *(left for (left, top), _, _ in ends if top == y and left > x)])
 
 
 def test_draw_overlay_writes_the_notice(bundle):

@@ -76,6 +76,40 @@ def test_indicator_at_its_operating_point_is_present(bundle):
     assert all(finding.present for finding in findings.values())
 
 
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_indicator_without_an_operating_point_is_neither_present_nor_absent(undecided_bundle, probability):
+    findings = make_prediction(
+        undecided_bundle.manifest, "full", outputs(probability), "a.jpg", SIZE
+    ).indicators
+    assert findings["streaks"].present is None
+    assert findings["streaks"].probability == probability
+    assert all(type(finding.present) is bool for name, finding in findings.items() if name != "streaks")
+
+
+def test_indicator_without_an_operating_point_has_no_mask_and_no_area(undecided_bundle):
+    finding = make_prediction(undecided_bundle.manifest, "full", outputs(), "a.jpg", SIZE).indicators[
+        "streaks"
+    ]
+    assert finding.mask is None
+    assert finding.mask_at((3, 3)) is None
+    assert finding.area_pct is None
+
+
+def test_indicator_without_an_operating_point_keeps_its_arrays_and_numbers(undecided_bundle):
+    finding = make_prediction(undecided_bundle.manifest, "full", outputs(), "a.jpg", SIZE).indicators[
+        "streaks"
+    ]
+    assert finding.mask_probability.max() > 0.9
+    assert finding.heatmap.shape == SIZE
+    assert (finding.contribution, finding.heatmap_scale) == (0, 2)
+
+
+def test_to_dict_has_null_where_there_is_no_operating_point(undecided_bundle):
+    prediction = make_prediction(undecided_bundle.manifest, "full", outputs(), "a.jpg", SIZE)
+    streaks = json.loads(json.dumps(prediction.to_dict()))["indicators"]["streaks"]
+    assert (streaks["present"], streaks["area_pct"]) == (None, None)
+
+
 def test_pixel_at_its_operating_point_belongs_to_the_mask(bundle):
     at = outputs()
     for j, name in enumerate(INDICATORS):

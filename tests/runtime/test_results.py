@@ -17,8 +17,7 @@ from biounet_edge.results import COLUMNS, ResultWriter, csv_row
 ALL = ("masks", "overlays", "heatmaps", "probabilities")
 
 
-@pytest.fixture
-def outcome(bundle, photograph):
+def predict(manifest, photograph):
     """The first indicator present in the upper left quarter, the others absent."""
     mask = np.full((5, 40, 40), 0.02, np.float32)
     mask[:, :20, :20] = 0.98
@@ -30,7 +29,18 @@ def outcome(bundle, photograph):
         "heatmap_scale": np.ones(5, np.float32),
         "mask_probability": mask,
     }
-    return make_prediction(bundle.manifest, "full", outputs, "in/a.jpg", photograph.shape[:2], photograph)
+    return make_prediction(manifest, "full", outputs, "in/a.jpg", photograph.shape[:2], photograph)
+
+
+@pytest.fixture
+def outcome(bundle, photograph):
+    return predict(bundle.manifest, photograph)
+
+
+@pytest.fixture
+def undecided(undecided_bundle, photograph):
+    """The same, but that streaks have no operating point."""
+    return predict(undecided_bundle.manifest, photograph)
 
 
 def image(name: str) -> InputImage:
@@ -89,6 +99,43 @@ def test_every_kind_of_file_is_written_and_listed(tmp_path, outcome, photograph)
         grey = cv2.imread(str(tmp_path / kind / "a_streaks.png"), cv2.IMREAD_UNCHANGED)
         assert grey.shape == photograph.shape[:2]
         assert np.abs(grey / 255 - getattr(outcome.indicators["streaks"], array)).max() <= 0.5 / 255 + 1e-6
+
+
+def test_indicator_without_an_operating_point_has_no_mask_file(tmp_path, undecided):
+    with ResultWriter(tmp_path, ("masks",)) as writer:
+        writer.write(image("a"), undecided)
+    names = [f"masks/a_attribute_{name}.png" for name in INDICATORS if name != "streaks"]
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")) == sorted(names)
+    assert json.loads((tmp_path / "predictions.jsonl").read_text())["files"] == names
+
+
+def test_indicator_without_an_operating_point_has_empty_cells(tmp_path, undecided):
+    with ResultWriter(tmp_path) as writer:
+        writer.write(image("a"), undecided)
+    (row,) = rows(tmp_path)
+    assert (row["streaks_present"], row["streaks_area_pct"]) == ("", "")
+    assert (row["streaks_probability"], row["streaks_contribution"]) == ("0.000000", "0.500000")
+    assert (row["globules_present"], row["globules_area_pct"]) == ("0", "0.0000")
+
+
+def test_indicator_without_an_operating_point_is_null_in_json(tmp_path, undecided):
+    with ResultWriter(tmp_path) as writer:
+        writer.write(image("a"), undecided)
+    line = json.loads((tmp_path / "predictions.jsonl").read_text())
+    assert (line["indicators"]["streaks"]["present"], line["indicators"]["streaks"]["area_pct"]) == (
+        None,
+        None,
+    )
+
+
+def test_mask_probability_of_every_indicator_is_written(tmp_path, undecided):
+    """Of the present one, of the absent ones and of the one without an operating point."""
+    with ResultWriter(tmp_path, ("probabilities",)) as writer:
+        writer.write(image("a"), undecided)
+    assert [undecided.indicators[name].present for name in INDICATORS] == [True, False, None, False, False]
+    for name in INDICATORS:
+        grey = cv2.imread(str(tmp_path / f"probabilities/a_{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert grey.max() == 250, name  # 0.98 of 255
 
 
 def test_table_has_a_row_per_image_in_input_order(tmp_path, outcome):

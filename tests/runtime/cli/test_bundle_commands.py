@@ -62,3 +62,34 @@ def test_verify_ends_with_1_on_a_machine_that_computes_otherwise(run, bundle, tm
     assert f"does NOT reproduce {bundle.manifest.name}" in result.stdout
     assert "do not use its results: classify: melanoma_probability differs by 0.2" in result.stderr
     assert json.loads((tmp_path / "verification.json").read_text(encoding="utf-8"))["passed"] is False
+
+
+def test_info_says_which_indicators_have_a_probability_only(run, undecided_bundle):
+    result = run("info", undecided_bundle.folder)
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "streaks probability only, milia-like cyst" in text
+    assert "Format 2, ONNX opset" in text
+    assert "Encoders resnet50, base width 12, decoder width 16" in text
+
+
+def test_info_describes_encoders_that_share_their_first_blocks(run, bundle_copy):
+    manifest = bundle_copy / "manifest.json"
+    encoder = {"family": "efficientnet_lite0", "base_width": None, "decoder_width": 32, "common_blocks": 5}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2, "encoder": encoder}))
+    result = run("info", bundle_copy)
+    assert result.exit_code == 0, result.output
+    assert "efficientnet_lite0, decoder width 32, first 5 blocks in common" in result.stdout
+
+
+def test_info_of_format_1_says_that_the_encoders_are_not_described(run, bundle_copy, format_1):
+    (bundle_copy / "manifest.json").write_text(json.dumps(format_1))
+    assert "not described in format 1" in run("info", bundle_copy).stdout
+
+
+def test_verify_passes_without_an_operating_point(run, undecided_bundle, folder, tmp_path):
+    result = run(
+        "verify", undecided_bundle.folder, "--images", folder, "--certificate", tmp_path / "c.json", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["levels"][-1]["agreement"]["presence_flips"] == 0

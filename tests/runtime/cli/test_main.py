@@ -205,12 +205,12 @@ def test_predict_refuses_a_changed_bundle(run, folder, bundle_copy, tmp_path):
 @pytest.mark.parametrize("command", ["predict", "info", "verify"])
 def test_commands_refuse_a_bundle_of_a_newer_format(run, folder, bundle_copy, command):
     manifest = bundle_copy / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2}))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 3}))
     arguments = [folder, "--bundle", bundle_copy] if command == "predict" else [bundle_copy]
     result = run(command, *arguments)
     assert result.exit_code == 1
     assert (
-        "has format 2, and this biounet-edge reads up to format 1: a newer biounet-edge is needed"
+        "has format 3, and this biounet-edge reads up to format 2: a newer biounet-edge is needed"
         in result.stderr
     )
 
@@ -242,6 +242,22 @@ def test_interrupted_run_keeps_its_finished_rows(run, folder, tmp_path, monkeypa
     assert len(kept) <= 3
     assert all(row["status"] == "ok" for row in kept)
     assert not list((tmp_path / "out").rglob(".tmp-*"))
+
+
+def test_predict_prints_null_without_an_operating_point(run, folder, tmp_path, undecided_bundle):
+    arguments = [folder / "a.jpg", "--bundle", undecided_bundle.folder, "--output", tmp_path / "out"]
+    result = run("predict", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["indicators"]["streaks"]["present"] is None
+    (row,) = rows(tmp_path / "out")
+    assert row["streaks_present"] == ""
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 4
+
+
+def test_predict_prints_a_table_without_an_operating_point(run, folder, tmp_path, undecided_bundle):
+    result = run("predict", folder, "--bundle", undecided_bundle.folder, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "bold if present, dim if absent" in " ".join(result.stdout.split())
 
 
 def test_predict_refuses_a_machine_that_computes_otherwise(run, folder, tmp_path, monkeypatch):

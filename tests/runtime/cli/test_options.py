@@ -1,6 +1,7 @@
 import inspect
 import signal
 import threading
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -8,7 +9,7 @@ from typer.models import OptionInfo
 
 from biounet_edge.cli.benchmark import benchmark
 from biounet_edge.cli.main import predict
-from biounet_edge.cli.watch import _set_on_signals, watch
+from biounet_edge.cli.watch import _sentence, _set_on_signals, watch
 
 
 @pytest.mark.parametrize("command", [watch, benchmark])
@@ -41,3 +42,22 @@ def test_signal_that_ends_a_watch_waits_for_no_lock(number):
         for number, handler in earlier.items():
             signal.signal(number, handler)
     assert threads != [threading.main_thread()]
+
+
+@pytest.mark.parametrize(
+    ("globules", "words"),
+    [
+        (True, "globules; probability only: streaks 40%"),
+        (False, "no indicator; probability only: streaks 40%"),
+    ],
+)
+def test_line_of_a_watch_tells_an_undecided_indicator_from_an_absent_one(
+    undecided_predictor, photograph, globules, words
+):
+    prediction = undecided_predictor.predict(photograph)
+    findings = {
+        "streaks": replace(prediction.indicators["streaks"], probability=0.4),
+        "globules": replace(prediction.indicators["globules"], present=globules),
+    }
+    line = _sentence(replace(prediction, source="a.jpg", melanoma_probability=0.25, indicators=findings))
+    assert line == f"a.jpg: melanoma 25.0%, {words}"

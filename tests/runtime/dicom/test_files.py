@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -15,11 +16,12 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
-from biounet_edge import InputError, OutputError, Predictor
+from biounet_edge import INDICATORS, InputError, OutputError, Predictor
 from biounet_edge.cli.main import app
 from biounet_edge.dicom.files import DicomFiles
 from biounet_edge.discovery import InputImage, discover
 from biounet_edge.folder_run import RunOptions
+from biounet_edge.manifest import OperatingPoint
 from biounet_edge.result_files import DICOM_KINDS, parse_save
 from biounet_edge.watch import watch_folder
 
@@ -30,7 +32,9 @@ from .files import dataset, write
 def run(bundle, tmp_path):
     def invoke(*arguments: object):
         texts = ["predict", *map(str, arguments), "--output", str(tmp_path / "out")]
-        texts += ["--bundle", str(bundle.folder), "--device", "cpu"]
+        texts += ["--device", "cpu"]
+        if "--bundle" not in texts:
+            texts += ["--bundle", str(bundle.folder)]
         return CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, texts)
 
     return invoke
@@ -52,6 +56,33 @@ def test_predict_writes_every_kind_for_dicom_sources(run, tmp_path, photograph):
     assert line["files"] == [f"{kind}/IM1.dcm" for kind in DICOM_KINDS]
     assert "dicom-seg/, dicom-sr/, dicom-sc/, dicom-pm/" in result.stderr
     assert "Warning" not in result.stderr
+
+
+def test_predict_writes_every_kind_without_an_operating_point(run, tmp_path, photograph, undecided_bundle):
+    write(tmp_path / "in" / "IM1", dataset(photograph))
+    kinds = ",".join(("masks", "overlays", "report", *DICOM_KINDS))
+    result = run(tmp_path / "in", "--save", kinds, "--bundle", undecided_bundle.folder)
+    assert result.exit_code == 0, result.output
+    line = json.loads((tmp_path / "out" / "predictions.jsonl").read_text())
+    assert line["files"] == [
+        *(f"masks/IM1_attribute_{name}.png" for name in INDICATORS if name != "streaks"),
+        "overlays/IM1.jpg",
+        *(f"{kind}/IM1.dcm" for kind in DICOM_KINDS),
+    ]
+
+
+def test_segmentation_by_a_bundle_without_any_operating_point_is_refused(
+    tmp_path, photograph, undecided_bundle
+):
+    path = write(tmp_path / "IM1", dataset(photograph))
+    points = {name: OperatingPoint(presence=None, mask=0.5) for name in INDICATORS}
+    manifest = undecided_bundle.manifest.model_copy(update={"operating_points": points})
+    bare = replace(undecided_bundle, manifest=manifest)
+    with pytest.raises(
+        InputError, match=r"dicom-seg cannot be written: the bundle .+ has no operating point"
+    ):
+        DicomFiles(("dicom-seg",), bare, discover([path]))
+    DicomFiles(("dicom-sr", "dicom-pm"), bare, discover([path]))
 
 
 def test_predict_names_anonymous_frames_apart(run, tmp_path, photograph):

@@ -25,6 +25,7 @@ from biounet_edge.dicom.report import make_report
 from biounet_edge.dicom.segmentation import make_segmentation
 from biounet_edge.dicom.source import read_source
 from biounet_edge.image import decode
+from biounet_edge.manifest import Manifest, OperatingPoint
 from biounet_edge.overlay import draw_overlay
 from biounet_edge.prediction import Prediction, make_prediction
 
@@ -39,8 +40,7 @@ SOURCES = ("single", "dermoscopic", "frame", "jpeg", "undeclared", "jpeg2000", "
 LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
-@pytest.fixture(scope="module")
-def prediction(bundle, photograph) -> Prediction:
+def predict(manifest: Manifest, photograph: np.ndarray) -> Prediction:
     """Two indicators present, with masks that overlap; the others absent."""
     mask = np.full((5, 40, 40), 0.02, np.float32)
     mask[0, :20, :20] = mask[2, 10:33, 5:30] = 0.98
@@ -52,7 +52,24 @@ def prediction(bundle, photograph) -> Prediction:
         "heatmap_scale": np.full(5, 2.5, np.float32),
         "mask_probability": mask,
     }
-    return make_prediction(bundle.manifest, "full", outputs, "a", photograph.shape[:2], photograph)
+    return make_prediction(manifest, "full", outputs, "a", photograph.shape[:2], photograph)
+
+
+@pytest.fixture(scope="module")
+def prediction(bundle, photograph) -> Prediction:
+    return predict(bundle.manifest, photograph)
+
+
+@pytest.fixture(scope="module")
+def undecided(undecided_bundle, photograph, tmp_path_factory) -> dict[str, Path]:
+    """Every object of a prediction in which streaks have no operating point, as a file."""
+    folder = tmp_path_factory.mktemp("undecided")
+    source = read_source(write(folder / "source", dataset(photograph)), None)
+    author = Authorship.of(undecided_bundle)
+    for name, make in MAKERS.items():
+        made = make(source, predict(undecided_bundle.manifest, photograph), author)
+        made.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+    return {name: folder / f"{name}.dcm" for name in MAKERS}
 
 
 def source_file(kind: str, photograph: np.ndarray, path: Path) -> tuple[Path, int | None]:
@@ -167,7 +184,16 @@ def test_heatmaps_say_which_indicators_are_present(written):
     ]
 
 
-def test_longest_explanation_of_a_heatmap_is_whole(bundle, photograph, tmp_path):
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        (0.5, "Negative network, present 100%, Grad-CAM over maximum 1.235e-12"),
+        (None, "Negative network, probability only 100%, Grad-CAM over 1.235e-12"),
+    ],
+)
+def test_longest_explanation_of_a_heatmap_is_whole(undecided_bundle, photograph, tmp_path, threshold, words):
+    points = {name: OperatingPoint(presence=threshold, mask=0.5) for name in INDICATORS}
+    manifest = undecided_bundle.manifest.model_copy(update={"operating_points": points})
     outputs = {
         "melanoma_probability": np.float32(0.5),
         "melanoma_contribution": np.zeros(5, np.float32),
@@ -175,11 +201,48 @@ def test_longest_explanation_of_a_heatmap_is_whole(bundle, photograph, tmp_path)
         "heatmap": np.ones((5, 4, 4), np.float32),
         "heatmap_scale": np.full(5, 1.2345e-12, np.float32),
     }
-    prediction = make_prediction(bundle.manifest, "cam", outputs, "a", photograph.shape[:2])
+    prediction = make_prediction(manifest, "cam", outputs, "a", photograph.shape[:2])
     source = read_source(write(tmp_path / "a", dataset(photograph)), None)
-    result = make_heatmaps(source, prediction, Authorship.of(bundle))
+    result = make_heatmaps(source, prediction, Authorship.of(undecided_bundle))
     mapping = result.PerFrameFunctionalGroupsSequence[1].RealWorldValueMappingSequence[0]
-    assert mapping.LUTExplanation == "Negative network, present 100%, Grad-CAM over maximum 1.235e-12"
+    assert mapping.LUTExplanation == words
+
+
+def test_segmentation_leaves_out_an_indicator_without_an_operating_point(undecided, written, prediction):
+    segmentation = highdicom.seg.segread(undecided["seg"])
+    names = [name for name in INDICATORS if name != "streaks"]
+    assert [segment.segmented_property_type.value for segment in segmentation.SegmentSequence] == [
+        INDICATOR_CODES[name].value for name in names
+    ]
+    assert [int(segment.SegmentNumber) for segment in segmentation.SegmentSequence] == [1, 2, 3, 4]
+    pixels = dcmread(undecided["seg"]).pixel_array
+    for stored, name in zip(pixels, names, strict=True):
+        np.testing.assert_array_equal(stored, prediction.indicators[name].mask)
+
+
+def test_report_says_probability_only_without_an_operating_point(undecided):
+    groups = highdicom.sr.srread(undecided["sr"]).content.get_image_measurement_groups()
+    (streaks,) = (group for group in groups if group.finding_type.value == "STREAKS")
+    values = {item.name.value: item.value for item in streaks.get_measurements()}
+    assert values == {"INDICATOR_PROBABILITY": pytest.approx(70), "CONTRIBUTION": pytest.approx(0.25)}
+    evaluations = {item.name.value: item.value.value for item in streaks.get_qualitative_evaluations()}
+    assert evaluations["REPORTED_AS"] == "PROBABILITY_ONLY"
+    assert "INDICATOR_PRESENCE" not in evaluations
+
+
+def test_heatmap_says_probability_only_without_an_operating_point(undecided):
+    frames = dcmread(undecided["pm"]).PerFrameFunctionalGroupsSequence
+    words = [frame.RealWorldValueMappingSequence[0].LUTExplanation for frame in frames]
+    assert words[2] == "Streaks, probability only 70%, Grad-CAM over 2.5"
+    assert words[0] == "Pigment network, present 90%, Grad-CAM over maximum 2.5"
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_object_without_an_operating_point_passes_dciodvfy(undecided, name):
+    result = subprocess.run(["dciodvfy", "-new", str(undecided[name])], capture_output=True, text=True)
+    report = result.stdout + result.stderr
+    assert [line for line in report.splitlines() if line.startswith("Error")] == []
 
 
 @pytest.mark.parametrize("kind", ["single", "frame"])

@@ -166,6 +166,16 @@ MakePrediction = Callable[..., Prediction]
 
 @pytest.fixture
 def predict(bundle: Bundle, photograph: np.ndarray) -> MakePrediction:
+    return maker(bundle, photograph)
+
+
+@pytest.fixture
+def predict_undecided(undecided_bundle: Bundle, photograph: np.ndarray) -> MakePrediction:
+    """The same numbers, but that streaks have no operating point."""
+    return maker(undecided_bundle, photograph)
+
+
+def maker(bundle: Bundle, photograph: np.ndarray) -> MakePrediction:
     """Makes predictions: pigment network and streaks present, in the upper left and lower right corner."""
 
     def make(

@@ -45,6 +45,12 @@ def test_make_entry_draws_present_indicators_only(predict):
     assert list(entry.masks) == list(entry.heatmaps) == ["pigment_network", "streaks"]
 
 
+def test_make_entry_draws_nothing_without_an_operating_point(predict_undecided):
+    entry = make_entry(predict_undecided())
+    assert list(entry.masks) == list(entry.heatmaps) == ["pigment_network"]
+    assert entry.row["indicators"]["streaks"]["present"] is None
+
+
 def test_outline_encloses_the_mask(predict):
     prediction = predict()
     entry = make_entry(prediction)

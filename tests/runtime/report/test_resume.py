@@ -94,6 +94,32 @@ def test_card_of_another_prediction_is_not_used(report, predict):
         page.write(image("a"), predict())
 
 
+def test_card_of_another_bundle_is_not_used_although_its_probability_is_the_same(
+    report, predict, predict_undecided, undecided_bundle, tmp_path
+):
+    with report(1) as page:
+        page.write(image("a"), predict())
+    with ReportWriter(tmp_path, undecided_bundle, "full", "cpu", 1, resume=True) as page:
+        assert predict_undecided().melanoma_probability == predict().melanoma_probability
+        assert not page.has(image("a"), bare(predict_undecided()))
+        page.write(image("a"), predict_undecided())
+
+
+def test_card_of_an_indicator_without_an_operating_point_is_used_again(
+    predict_undecided, undecided_bundle, tmp_path
+):
+    def report() -> ReportWriter:
+        return ReportWriter(tmp_path, undecided_bundle, "full", "cpu", 1, resume=True)
+
+    with report() as page:
+        page.write(image("a"), predict_undecided())
+    first = cards(tmp_path)
+    with report() as page:
+        page.keep(image("a"), bare(predict_undecided()))
+    assert cards(tmp_path) == first
+    assert "probability only, 100%" in first[0][1]
+
+
 def test_cards_are_forgotten_without_resume(report, predict):
     page = report(1)
     page.write(image("a"), predict())

@@ -1,5 +1,6 @@
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,6 +10,7 @@ import pytest
 from biounet_edge import INDICATORS, OutputError, PredictionFailure
 from biounet_edge.discovery import InputImage
 from biounet_edge.image import decode
+from biounet_edge.manifest import OperatingPoint
 from biounet_edge.report import REPORT_NAME, ReportWriter, writer
 from biounet_edge.report.card import percents
 from biounet_edge.report.card_file import PART_NAME
@@ -114,6 +116,48 @@ def test_card_says_which_indicators_are_absent(report, read, predict):
     assert states == [
         ("present" if name in ("pigment_network", "streaks") else "absent", name) for name in INDICATORS
     ]
+
+
+@pytest.fixture
+def undecided_page(tmp_path, undecided_bundle, predict_undecided):
+    """A report of one photograph by a bundle without an operating point of streaks."""
+    with ReportWriter(tmp_path / "out", undecided_bundle, "full", "cpu", 1) as page:
+        page.write(image("a"), predict_undecided())
+    return (tmp_path / "out" / REPORT_NAME).read_text(encoding="utf-8")
+
+
+def test_card_says_probability_only_without_an_operating_point(undecided_page):
+    states = re.findall(r'<tr class="(\w+)"><th scope="row"><span class="swatch (\w+)">', undecided_page)
+    assert [name for state, name in states if state == "undecided"] == ["streaks"]
+    assert [state for state, _ in states] == ["present", "absent", "undecided", "absent", "absent"]
+    assert 'Streaks<span class="finding">probability only, 100%</span>' in undecided_page
+
+
+def test_page_names_the_indicators_without_an_operating_point(undecided_page):
+    assert "Probability only, without operating point, mask or heatmap: streaks." in undecided_page
+    assert not re.search(r"from its operating point on: [^.]*streaks", undecided_page.replace("%, ", " "))
+
+
+def test_page_has_no_layer_box_without_an_operating_point(undecided_page):
+    boxes = [tag["id"] for tag in Tags(undecided_page).named("input")]
+    assert "show-globules" in boxes
+    assert "show-streaks" not in boxes
+
+
+def test_page_without_any_operating_point_says_so(tmp_path, undecided_bundle, predict_undecided):
+    points = {name: OperatingPoint(presence=None, mask=0.5) for name in INDICATORS}
+    manifest = undecided_bundle.manifest.model_copy(update={"operating_points": points})
+    with ReportWriter(tmp_path, replace(undecided_bundle, manifest=manifest), "full", "cpu", 1) as page:
+        page.write(image("a"), predict_undecided())
+    assert "from its operating point on: none has one." in (tmp_path / REPORT_NAME).read_text(
+        encoding="utf-8"
+    )
+
+
+def test_page_of_a_bundle_with_all_operating_points_does_not_speak_of_probability_only(report, read, predict):
+    with report() as page:
+        page.write(image("a"), predict())
+    assert "robability only" not in read()
 
 
 def test_names_and_reasons_cannot_add_markup(report, read, predict):
