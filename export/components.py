@@ -11,7 +11,8 @@ from export.builder import GraphBuilder, add_output, dimensions
 from export.gradcam import add_gradcam
 from export.heatmaps import divide_by_maximum, stack_heatmaps
 from export.trace import fill, finish, trace
-from train.network import HEATMAPS, BioUNet, IndicatorNetwork, NetworkConfig
+from train.encoders import HEATMAPS
+from train.network import BioUNet, IndicatorNetwork, NetworkConfig
 
 FUSION = "fusion"
 """Name of the fusion component."""

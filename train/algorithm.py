@@ -13,10 +13,10 @@ from torch.optim.swa_utils import update_bn
 
 from train.config import StageConfig
 from train.data.batches import Batches, Material, Plan, Segmented
+from train.encoders import Encoder
 from train.engine import Engine
 from train.gradcam import explain, stack_heatmaps
 from train.losses import adversarial_perturbation, bernoulli_divergence, masked_bce, nt_xent, soft_dice
-from train.encoders import Encoder
 from train.network import Classifier, IndicatorNetwork, Projection
 
 WARM_UP = 0.1
@@ -112,7 +112,7 @@ class ExplainedEncoder:
 
 
 class HeatmapCache:
-    """Heatmaps of images under an encoder that does not change, each computed once and kept in half precision."""
+    """Heatmaps of images under an encoder that does not change: computed once, kept in half precision."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, int], Tensor] = {}

@@ -120,13 +120,24 @@ def score(
     source: Annotated[str, typer.Argument(help="Data source by its name in the configuration.")],
     side: SideOption = "test",
     data_root: DataRoot = Path("data"),
+    bundle: Annotated[
+        Path, typer.Option(help="Bundle that predicted; its operating points cut the masks.")
+    ] = Path("engines/demo"),
 ) -> None:
-    """Judge the predictions of the images that `list` names, as a Markdown table."""
+    """Judge the predictions of the images that `list` names, as Markdown tables."""
+    from biounet_edge.bundle import Bundle
     from train.config import load_config
-    from train.scoring import format_table, held_out, score_predictions
+    from train.scoring import Draws, Predictions, held_out, score_diagnosis, score_masks, score_presence
+    from train.scoring_page import format_scores
 
-    records = held_out(load_config(config), data_root, side, source)
-    typer.echo(format_table(list(score_predictions(predictions, records))))
+    loaded = Predictions(predictions, held_out(load_config(config), data_root, side, source))
+    points = Bundle.open(bundle).manifest.operating_points
+    draws = Draws()
+    masks = []
+    if (predictions / "probabilities").is_dir():
+        masks = list(score_masks(loaded, {name: point.mask for name, point in points.items()}, draws))
+    diagnosis, presence = score_diagnosis(loaded, draws), score_presence(loaded, draws)
+    typer.echo(format_scores(list(diagnosis), list(presence), masks))
 
 
 app.add_typer(judging_cli.app)

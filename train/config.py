@@ -88,8 +88,9 @@ class DataConfig(Section):
     """Dataset A. An image id or lesion that several sources share takes the split side of the first."""
     unlabelled: tuple[DataSource, ...] = ()
     """Dataset B; labels are not read, and images of Dataset A's validation and test sides are left out."""
-    lesions: Path | None = None
-    """CSV with columns `image` and `lesion_id`, for images whose own table names no lesion."""
+    metadata: Path | None = None
+    """CSV with a column `image` and any of `lesion_id`, `age`, `sex`, `site`: lesions for images whose own
+    table names none, and the subgroups that a model is judged in."""
     split_seed: int = Field(default=0, ge=0)
     """Draws the split; apart from the run's seed, so that runs of several seeds share their test images."""
     cache: bool = True
@@ -193,7 +194,7 @@ class StageConfig(Section):
     image_size_px: int | None = Field(default=None, ge=64, multiple_of=32)
     """Height and width that f_CLR and f_Res see; None for the model's."""
     augment: Literal["none", "mild", "strong"] = "none"
-    """Rotate, flip, scale and recolour the images of f_Res, and turn and flip the heatmaps of f_Seg; the paper
+    """Rotate, flip, scale and recolour the images of f_Res; turn and flip the heatmaps of f_Seg. The paper
     does not."""
     balance: Fraction = 0.0
     """Draw images with rare findings more often: by (negatives / positives) to this power, of their rarest
@@ -217,8 +218,8 @@ class StageConfig(Section):
             raise ValueError("the virtual adversarial loss is part of f_Res; set classification_batch")
         if self.frozen_blocks and self.averaging is None:
             raise ValueError(
-                "frozen blocks keep their batch norm, which is settled anew after each epoch unless weights are "
-                "averaged; set averaging"
+                "frozen blocks keep their batch norm, which is settled anew after each epoch unless weights "
+                "are averaged; set averaging"
             )
         return self
 
@@ -242,14 +243,14 @@ class TrainConfig(Section):
     indicator: StageConfig
     """Algorithm 1, once for each indicator."""
     segmentation: StageConfig | None = None
-    """f_Seg alone, after Algorithm 1 and over its encoders, which stay as they are: heatmaps are computed once
-    for each image. None where Algorithm 1 has f_Seg, or the model has none."""
+    """f_Seg alone, after Algorithm 1 and over its encoders, which stay as they are: each image's heatmaps
+    are computed once. None where Algorithm 1 has f_Seg, or the model has none."""
     fusion_regularisation: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1
     )
     """Candidates for C of the logistic regression; the best on validation images is taken."""
     fusion_images: int | None = Field(default=None, ge=2)
-    """Training images that the fusion head learns from, drawn by the weights of their sources; None for all."""
+    """Training images that the fusion head learns from, drawn by their sources' weights; None for all."""
     notice: str | None = None
     """Sentence that the exported bundle shows once a run."""
     licence: str = "unspecified"
@@ -272,7 +273,9 @@ class TrainConfig(Section):
                     "classification_batch to 0 and segmentation_batch to the images of an update"
                 )
             if alone.frozen_blocks != blocks:
-                raise ValueError(f"the stage `segmentation` leaves the encoder as it is: set frozen_blocks = {blocks}")
+                raise ValueError(
+                    f"the stage `segmentation` leaves the encoder as it is: set frozen_blocks = {blocks}"
+                )
         return self
 
     @property

@@ -81,7 +81,8 @@ class Engine:
         """Move a network to the device, batch norm over all processes included."""
         if self.share.world > 1:
             synchronise_batch_norm(network, self.device)
-        network.to(self.device, self.dtype, memory_format=torch.channels_last)
+        network.to(self.device, self.dtype)
+        network.to(memory_format=torch.channels_last)  # convolutions of all devices are faster so
 
     def distribute(self, subnetwork: nn.Module) -> nn.Module:
         """Let the processes average the gradients of a subnetwork, all of whose weights it uses."""

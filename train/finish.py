@@ -26,7 +26,7 @@ SENSITIVITY = 0.9
 """Melanomas that the operating point calls, on validation images of all sources together."""
 
 PREDICTIVE_VALUE = 0.5
-"""'Present' is more often right than wrong: the lower end of its predictive value's interval is at least this."""
+"""'Present' is more often right than wrong: smallest lower end of its predictive value's interval."""
 
 
 def finish_model(run: Run, model: BioUNet, config_name: str) -> None:

@@ -11,8 +11,9 @@ from functools import cache
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from train.encoders import HEATMAPS
 from train.gradcam import explain
-from train.network import HEATMAPS, MELANOMA, IndicatorNetwork, NetworkConfig
+from train.network import MELANOMA, IndicatorNetwork, NetworkConfig
 
 GIGA = 1e9
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from train.data.dataset import ImageSet, normalise
 from biounet_edge.evaluation.probabilities import auc
+from train.data.dataset import ImageSet, normalise
 from train.network import BioUNet
 
 BATCH = 32

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.network import Encoder
+from train.encoders import Encoder
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,11 @@ from train.config import TrainConfig
 from train.encoders import FAMILIES, Family
 from train.network import IndicatorNetwork
 
-
 IMAGENET_WIDTHS: Final[Mapping[Family, int]] = {"resnet50": 64, "efficientnet_lite0": 32}
 """Base width that each family's ImageNet weights have."""
 
 
-def initialise(
-    network: IndicatorNetwork, start: IndicatorNetwork | None, config: TrainConfig
-) -> list[str]:
+def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config: TrainConfig) -> list[str]:
     """Give a network the weights that its stage begins with.
 
     Args:
@@ -113,8 +110,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(
-            f'expected weights at {path}, found none; set initial_weights to a file, "imagenet" '
-            'or "random"'
+            f'expected weights at {path}, found none; set initial_weights to a file, "imagenet" or "random"'
         )
     try:
         if path.suffix == ".safetensors":
@@ -130,7 +126,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def _begin_heatmap_paths(network: IndicatorNetwork, start: IndicatorNetwork | None) -> None:
-    """Begin each heatmap path where `start` left it; a new one with the encoder's scales and a random stem."""
+    """Begin heatmap paths where `start` left them; a new one with the encoder's scales and a random stem."""
     own = {
         f"{name}.{key}": tensor
         for name, module in network.encoder.named_modules()

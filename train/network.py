@@ -107,7 +107,8 @@ class Decoder(nn.Module):
         deepest, *joined = reversed(skip_channels)
         channels = [deepest] + [max(1, width // 2**stage) for stage in range(5)]
         self.blocks = nn.ModuleList(
-            DecoderBlock(channels[stage], skip, channels[stage + 1]) for stage, skip in enumerate([*joined, 0])
+            DecoderBlock(channels[stage], skip, channels[stage + 1])
+            for stage, skip in enumerate([*joined, 0])
         )
         self.segmentation_head = nn.Conv2d(channels[-1], 1, 3, padding=1)
 
@@ -196,7 +197,7 @@ class IndicatorNetwork(nn.Module):
             share_convolutions(self.encoder, self.heatmap_path(task).encoder)
 
     def freeze(self, blocks: int) -> None:
-        """Let the stem and the first blocks keep their weights and batch norm, however the rest is trained."""
+        """Let the stem and the first blocks keep their weights and batch norm while the rest is trained."""
         self._frozen = self.encoder.first(blocks)
         for module in self._frozen:
             module.requires_grad_(False)

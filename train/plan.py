@@ -8,9 +8,10 @@ import torch
 
 from biounet_edge.indicators import INDICATORS
 from train.config import TASKS, StageConfig
+from train.encoders import HEATMAPS
 from train.flops import SubnetworkFlops, count_flops
 from train.gradcam import explain
-from train.network import HEATMAPS, IndicatorNetwork, encoder_name
+from train.network import IndicatorNetwork, encoder_name
 from train.run import Run
 
 TIMED_GFLOPS = 200.0
@@ -29,7 +30,7 @@ def describe_plan(run: Run) -> list[str]:
     processes = run.engine.share.world
     machine = f"{run.engine.device}, {run.engine.machine.precision}"
     lines = [
-        f"{config.model.name}: {len(config.model.encoders)} encoders of base width "
+        f"{config.model.name}: {len(config.model.encoders)} encoders {config.model.family} of base width "
         f"{config.model.base_width}, {size}x{size} px, on {machine}"
         + (f", {processes} processes" if processes > 1 else ""),
         f"Dataset A: {len(run.training)} training and {len(run.validation)} validation images, "
@@ -39,7 +40,7 @@ def describe_plan(run: Run) -> list[str]:
         f"  {indicator}: {len(run.training.with_mask(indicator))} training masks, "
         f"{len(run.training.with_filled_mask(indicator))} of them filled"
         for indicator in INDICATORS
-        if run.config.indicator.segmentation_batch
+        if run.config.segments
     ]
     most = run.engine.machine.micro_batch or 16
     seconds = _measure(run, images=max(1, min(most, 16, int(TIMED_GFLOPS / flops.classification_update))))
@@ -67,6 +68,8 @@ def _stages(run: Run) -> Iterator[tuple[str, StageConfig, int]]:
         return
     names = ", ".join(encoder_name(tasks) for tasks in run.config.model.encoders)
     yield f"Algorithm 1 ({names})", run.config.indicator, len(run.config.model.encoders)
+    if run.config.segmentation is not None:
+        yield "f_Seg", run.config.segmentation, len(run.config.model.encoders)
 
 
 def _images(stage: StageConfig) -> dict[str, int]:

@@ -101,7 +101,7 @@ class _Training:
         self.subnetworks = Subnetworks(network, plan.stage, run.engine)
         self.averaged: AveragedModel | None = None
         if plan.stage.averaging is not None:
-            average = get_ema_multi_avg_fn(plan.stage.averaging)
+            average = get_ema_multi_avg_fn(plan.stage.averaging)  # type: ignore[no-untyped-call]
             self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         self.position = Position()
         self._explained: ExplainedEncoder | None = None

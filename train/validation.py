@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from biounet_edge.evaluation.masks import continuous_dice
+from biounet_edge.evaluation.probabilities import auc
 from train.algorithm import ExplainedEncoder
 from train.config import TASKS
 from train.data.batches import Plan
 from train.data.dataset import ImageSet, normalise, resize
-from biounet_edge.evaluation.masks import continuous_dice
-from biounet_edge.evaluation.probabilities import auc
 from train.network import IndicatorNetwork
 
 BATCH = 8

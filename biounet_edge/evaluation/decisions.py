@@ -23,7 +23,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """hits / images; NaN where there is no image."""
+        """Hits / images; NaN where there is no image."""
         return self.hits / self.images if self.images else float("nan")
 
     @property
@@ -54,22 +54,18 @@ class Decisions:
     """Missing calls that are right, at the prevalence of these images."""
 
 
-def judge_decisions(truth: ArrayLike, probability: ArrayLike, threshold: float) -> Decisions:
-    """Judge an operating point.
+def judge_decisions(truth: ArrayLike, decisions: ArrayLike) -> Decisions:
+    """Judge what an operating point decided.
 
     Args:
         truth: 0 or 1, NaN where unknown, shape (N).
-        probability: Of 1, in [0, 1], shape (N).
-        threshold: Smallest probability that is called.
+        decisions: 0 or 1, shape (N).
     """
-    labels, scores = known(truth, probability)
-    called = scores >= threshold
+    labels, calls = known(truth, decisions)
+    called = calls > 0.5
     right = called == labels
     return Decisions(
-        *(
-            Rate(int(right[chosen].sum()), int(chosen.sum()))
-            for chosen in (labels, ~labels, called, ~called)
-        )
+        *(Rate(int(right[chosen].sum()), int(chosen.sum())) for chosen in (labels, ~labels, called, ~called))
     )
 
 

@@ -33,7 +33,7 @@ def auc(truth: ArrayLike, score: ArrayLike) -> float:
     negatives = len(labels) - positives
     if not positives or not negatives:
         return math.nan
-    values, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     rank = (last - (count - 1) / 2)[place]  # mean rank of each score among its equals, from 1
     return float((rank[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))

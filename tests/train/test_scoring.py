@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from biounet_edge.errors import InputError
+from biounet_edge.evaluation.masks import continuous_dice
 from biounet_edge.indicators import INDICATORS
 from train.config import TrainConfig
 from train.data.records import Record, read_mask
-from biounet_edge.evaluation.masks import continuous_dice
 from train.scoring import format_table, held_out, score_predictions
 
 

@@ -45,7 +45,7 @@ class Augmentation:
     colour_chance: float = 0.8
     """Probability that the colours change at all."""
     channels: float = 0.0
-    """Largest change of red, green and blue apart from each other, as a part of 1: lights and cameras differ."""
+    """Largest change of red, green and blue apart from each other, as a part of 1: lights differ."""
 
     def draw(self, count: int, generator: Generator) -> Drawn:
         """Draw for `count` images."""
@@ -105,7 +105,7 @@ CLASSIFICATION = Augmentation(area=(0.64, 1.56), shift=0.1, colour=0.15)
 """Mild augmentation of f_Res: a lesion may lie anywhere, at any angle, under slightly different light."""
 
 STRONG = Augmentation(area=(0.5, 1.1), aspect=(0.8, 1.25), shift=0.1, colour=0.25, channels=0.1)
-"""Augmentation of f_Res for long training: crops of half of the photograph and more, other light and cameras."""
+"""Augmentation of f_Res for long training: crops of half the photograph and more, other light and cameras."""
 
 OF_CLASSIFICATION: Mapping[str, Augmentation] = {"mild": CLASSIFICATION, "strong": STRONG}
 """By the configuration's word."""

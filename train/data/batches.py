@@ -238,7 +238,7 @@ def _draw_weights(config: TrainConfig, images: ImageSet) -> Tensor:
 
 
 def _rarity(labels: Tensor, balance: float) -> Tensor:
-    """(Negatives / positives) ** balance of each image's rarest finding among these tasks, at least 1, shape (N)."""
+    """(Negatives / positives) ** balance of each image's rarest finding here, at least 1, shape (N)."""
     rarity = _positive_weights(labels, math.inf) ** balance
     return torch.where(labels == 1, rarity, torch.ones(())).amax(1)
 

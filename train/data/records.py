@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,9 @@ from train.config import DataConfig, DataSource, TableColumns
 
 FLAGS: Final = {"0": False, "0.0": False, "1": True, "1.0": True}
 """How tables write whether an indicator is there; programs that know no missing integer write 1.0."""
+
+TRAITS: Final = ("age", "sex", "site")
+"""Columns of the table of metadata that make subgroups."""
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 
@@ -36,31 +39,37 @@ class Record:
     """Indicators whose presence or absence is known."""
     masks: dict[str, Path] = field(default_factory=dict)
     """Indicators whose mask is known, empty masks included."""
+    traits: dict[str, str] = field(default_factory=dict)
+    """What is known of the patient: age in years, sex, site."""
 
 
 def read_annotated(data: DataConfig, root: Path) -> list[tuple[DataSource, list[Record]]]:
     """Read every source of Dataset A, each with its records.
 
     Args:
-        data: Where they are, and the table of lesions if there is one.
+        data: Where they are, and the table of lesions and traits if there is one.
         root: Folder that the paths are relative to.
 
     Raises:
         DatasetError: If a folder, table or column is missing.
     """
     sources = [(source, read_source(source, root)) for source in data.annotated]
-    if data.lesions is None:
+    if data.metadata is None:
         return sources
-    rows = _read_rows(root / data.lesions, "lesions")
-    if missing := [name for name in ("image", "lesion_id") if name not in rows[0]]:
-        raise DatasetError(
-            f"{root / data.lesions} has no column {', '.join(missing)}; it has {', '.join(rows[0])}"
-        )
-    lesions = {row["image"]: row["lesion_id"] or None for row in rows}
+    path = root / data.metadata
+    rows = _read_rows(path, "metadata")
+    if "image" not in rows[0]:
+        raise DatasetError(f"expected a column image in {path}, it has {', '.join(rows[0])}; name it so")
+    known = {row["image"]: row for row in rows}
     return [
-        (source, [replace(r, lesion_id=r.lesion_id or lesions.get(r.image_id)) for r in records])
-        for source, records in sources
+        (source, [_complete(r, known.get(r.image_id, {})) for r in records]) for source, records in sources
     ]
+
+
+def _complete(record: Record, row: Mapping[str, str]) -> Record:
+    """A record with its lesion and traits from the table of metadata."""
+    traits = {name: row[name] for name in TRAITS if row.get(name)}
+    return replace(record, lesion_id=record.lesion_id or row.get("lesion_id") or None, traits=traits)
 
 
 def read_source(source: DataSource, root: Path) -> list[Record]:

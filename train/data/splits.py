@@ -23,8 +23,8 @@ def split_records(sources: Sequence[tuple[DataSource, list[Record]]], seed: int)
     Lesions are the unit where a source names them, images otherwise. The side of a lesion depends on its id,
     its first source's fractions and the seed alone: adding images moves no other image. Where a diagnosis is
     known, melanomas and other lesions are divided separately, so that small sides hold both. A source that
-    stratifies by findings is divided by each lesion's rarest finding, so that each side has every indicator in
-    proportion.
+    stratifies by findings is divided by each lesion's rarest finding, so that each side has every indicator
+    in proportion.
 
     Args:
         sources: Each source with its records; an id takes its side from the first source that has it.

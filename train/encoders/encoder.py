@@ -95,4 +95,4 @@ def share_convolutions(source: Encoder, target: Encoder) -> None:
     own = dict(source.named_modules())
     for name, module in target.named_modules():
         if isinstance(module, nn.Conv2d) and name != target.STEM:
-            module.weight = own[name].weight  # type: ignore[assignment]
+            module.weight = own[name].weight

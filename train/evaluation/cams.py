@@ -48,7 +48,7 @@ def class_activation_maps(
     targets = [ClassifierOutputTarget(network.tasks.index(indicator))] * len(images)
     classifier = Classifier(network.encoder, network.classification_head)
     # Not as a context manager: that prints an IndexError and goes on.
-    method = kind(classifier, [network.encoder.stages()[-1][-1]])
+    method = kind(classifier, [network.encoder.blocks()[-1]])
     try:
         with torch.enable_grad():
             maps: NDArray[np.float32] = method(pixels, targets)

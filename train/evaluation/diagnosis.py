@@ -21,7 +21,8 @@ from torchmetrics.functional.classification import (
 )
 
 from biounet_edge.evaluation.bootstrap import RESAMPLES, Statistic, measure
-from train.evaluation.report import Diagnosis, DiagnosisFigures, Presence
+from biounet_edge.evaluation.decisions import judge_decisions
+from train.evaluation.report import Diagnosis, DiagnosisFigures, Figure, Presence
 
 CALIBRATION_BINS: Final = 15
 """Bins of equal width of the expected calibration error.
@@ -64,22 +65,34 @@ def judge_diagnosis(
         "sensitivity_at_95_specificity": _over(sensitivity_at_specificity, truth, scores),
         "calibration_error": _over(calibration_error, truth, scores),
     }
-    figures = {name: measure(of, len(truth), seed, resamples) for name, of in statistics.items()}
+    figures = {name: Figure.of(measure(of, len(truth), seed, resamples)) for name, of in statistics.items()}
+    decisions = judge_decisions(labels, probability >= threshold)
+    figures |= {
+        "sensitivity": Figure.of_rate(decisions.sensitivity),
+        "specificity": Figure.of_rate(decisions.specificity),
+    }
     return Diagnosis(
         images=len(truth), melanomas=int(truth.sum()), figures=DiagnosisFigures.model_validate(figures)
     )
 
 
 def judge_presence(
-    labels: NDArray[np.float64], probability: NDArray[np.float64], seed: int, resamples: int = RESAMPLES
+    labels: NDArray[np.float64],
+    probability: NDArray[np.float64],
+    threshold: float | None,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> Presence | None:
-    """AUC of an indicator's probability over the labels that are not NaN; None where all are."""
+    """Figures of an indicator's probability over the labels that are not NaN; None where all are."""
     known = ~np.isnan(labels)
     truth, scores = torch.from_numpy(labels[known]).long(), torch.from_numpy(probability[known])
     if not len(truth):
         return None
-    figure = measure(_over(auc, truth, scores), len(truth), seed, resamples)
-    return Presence(images=len(truth), positives=int(truth.sum()), auc=figure)
+    figure = Figure.of(measure(_over(auc, truth, scores), len(truth), seed, resamples))
+    value = None
+    if threshold is not None:
+        value = Figure.of_rate(judge_decisions(labels, probability >= threshold).positive_predictive_value)
+    return Presence(images=len(truth), positives=int(truth.sum()), auc=figure, predictive_value=value)
 
 
 def _over(of: Callable[[Tensor, Tensor], float], truth: Tensor, answer: Tensor) -> Statistic:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import InputError
+from biounet_edge.evaluation.bootstrap import RESAMPLES
 from biounet_edge.indicators import INDICATORS
 from train.checkpoint import ModelInfo
 from train.config import TASKS
 from train.data.dataset import ImageSet
 from train.data.records import Record
 from train.data.splits import Side
-from biounet_edge.evaluation.bootstrap import RESAMPLES
 from train.evaluation.challenge import pooled_jaccard
 from train.evaluation.diagnosis import judge_diagnosis, judge_presence
 from train.evaluation.localisation import HEATMAP_THRESHOLD, MapScore, score_map, summarise
@@ -98,7 +98,7 @@ def judge(
             heatmap_threshold=HEATMAP_THRESHOLD,
         ),
         diagnosis=judge_diagnosis(melanoma, probabilities.melanoma, info.melanoma_threshold, *draws),
-        presence=_judge_presence(labels, probabilities, draws),
+        presence=_judge_presence(labels, probabilities, info, draws),
         localisation={
             method: {indicator: summarise(of, *draws) for indicator, of in by_indicator.items()}
             for method, by_indicator in scores.items()
@@ -143,12 +143,13 @@ def _judge_images(
                 continue
             point = info.operating_points[indicator]
             truths = images.masks([batch[position] for position in known], indicator).numpy() > 0
-            present = parts[-1].indicators[known, column] >= point.presence
+            threshold = np.inf if point.presence is None else point.presence
+            present = parts[-1].indicators[known, column] >= threshold
             for method, localise in methods.items():
-                threshold = point.mask if method == "decoder" else HEATMAP_THRESHOLD
+                cut = point.mask if method == "decoder" else HEATMAP_THRESHOLD
                 maps = localise(model.network(indicator), pixels[known], indicator)
                 scores[method].setdefault(indicator, []).extend(
-                    score_map(truth, heatmap, bool(there), threshold)
+                    score_map(truth, heatmap, bool(there), cut)
                     for truth, heatmap, there in zip(truths, maps, present, strict=True)
                 )
         advance(len(batch))
@@ -156,11 +157,14 @@ def _judge_images(
 
 
 def _judge_presence(
-    labels: NDArray[np.float64], probabilities: Probabilities, draws: tuple[int, int]
+    labels: NDArray[np.float64], probabilities: Probabilities, info: ModelInfo, draws: tuple[int, int]
 ) -> dict[str, Presence]:
     judged = {
         indicator: judge_presence(
-            labels[:, TASKS.index(indicator)], probabilities.indicators[:, column], *draws
+            labels[:, TASKS.index(indicator)],
+            probabilities.indicators[:, column],
+            info.operating_points[indicator].presence,
+            *draws,
         )
         for column, indicator in enumerate(INDICATORS)
     }

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from biounet_edge.evaluation.bootstrap import RESAMPLES, measure_mean
-from train.evaluation.challenge import count_pixels, dice, jaccard
-from train.evaluation.report import Localisation
 from biounet_edge.evaluation.masks import continuous_dice
+from train.evaluation.challenge import count_pixels, dice, jaccard
+from train.evaluation.report import Figure, Localisation
 
 THRESHOLDS: Final = tuple(f"{tenths / 10:.1f}" for tenths in range(10))
 """Where the paper's Table 6 cuts a map."""
@@ -30,6 +30,8 @@ class MapScore:
     """Of the map as it is."""
     continuous_dice_reported: float
     """Of the map as the software reports it: empty where the indicator is called absent."""
+    continuous_dice_everything: float
+    """Of a mask of the whole image."""
     continuous_dice_at: dict[str, float]
     """By threshold, with lower values set to 0; empty for an empty truth."""
     pixels: pd.Series
@@ -55,6 +57,7 @@ def score_map(
         filled,
         continuous_dice(truth, heatmap),
         continuous_dice(truth, heatmap * present),
+        continuous_dice(truth, np.ones(truth.shape)),
         {cut: continuous_dice(truth, np.where(heatmap >= float(cut), heatmap, 0)) for cut in THRESHOLDS}
         if filled
         else {},
@@ -76,5 +79,10 @@ def summarise(scores: Sequence[MapScore], seed: int, resamples: int = RESAMPLES)
         cut: float(np.mean([score.continuous_dice_at[cut] for score in filled]))
         for cut in (THRESHOLDS if filled else ())
     }
-    figures = {name: measure_mean(np.array(values), seed, resamples) for name, values in means.items()}
-    return Localisation(images=len(scores), images_filled=len(filled), cdc_filled_at=at, **figures)
+    figures = {
+        name: Figure.of(measure_mean(np.array(values), seed, resamples)) for name, values in means.items()
+    }
+    everything = float(np.mean([score.continuous_dice_everything for score in filled])) if filled else None
+    return Localisation(
+        images=len(scores), images_filled=len(filled), cdc_filled_at=at, cdc_everything=everything, **figures
+    )

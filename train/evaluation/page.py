@@ -8,7 +8,7 @@ from train.evaluation.challenge import MEAN, MICRO_AVERAGE
 from train.evaluation.report import Diagnosis, Evaluation, Figure, Localisation, MethodName, Presence
 
 METHOD_LABELS: Final[dict[MethodName, str]] = {
-    "grad_cam": "Grad-CAM of the last bottleneck",
+    "grad_cam": "Grad-CAM of the last block",
     "decoder": "U-Net decoder",
     "grad_cam_plus_plus": "Grad-CAM++",
     "layer_cam": "Layer-CAM",
@@ -20,6 +20,8 @@ DIAGNOSIS_LABELS: Final = {
     "balanced_accuracy": "balanced accuracy at the operating point",
     "auc": "AUC",
     "average_precision": "average precision",
+    "sensitivity": "sensitivity at the operating point",
+    "specificity": "specificity at the operating point",
     "sensitivity_at_95_specificity": "sensitivity at 95 % specificity",
     "calibration_error": "expected calibration error",
 }
@@ -104,20 +106,33 @@ def _presence(presence: Mapping[str, Presence]) -> Iterator[str]:
     if not presence:
         yield f"{NOT_MEASURED.capitalize()}: no image has a label."
         return
-    rows = ([indicator_label(name), _show(p.auc), p.images, p.positives] for name, p in presence.items())
-    yield _table(["indicator", "AUC", "images", "images with it"], rows)
+    rows = (
+        [indicator_label(name), _show(p.auc), _show(p.predictive_value), p.images, p.positives]
+        for name, p in presence.items()
+    )
+    yield _table(["indicator", "AUC", "predictive value of 'present'", "images", "images with it"], rows)
 
 
 def _localisation(by_indicator: Mapping[str, Localisation], pooled: Mapping[str, float]) -> Iterator[str]:
     if not by_indicator:
         yield f"{NOT_MEASURED.capitalize()}: no image has a mask."
         return
-    header = ["indicator", *LOCALISATION_LABELS.values(), "pooled Jaccard", "filled masks", "known masks"]
+    header = [
+        "indicator",
+        *LOCALISATION_LABELS.values(),
+        "pooled Jaccard",
+        "cDC of a mask of everything",
+        "filled masks",
+        "known masks",
+    ]
     rows: list[list[object]] = []
     for name, of in by_indicator.items():
         figures = dict(of)
         means = [_show(figures[key]) for key in LOCALISATION_LABELS]
-        rows.append([indicator_label(name), *means, f"{pooled[name]:.3f}", of.images_filled, of.images])
+        everything = NOT_MEASURED if of.cdc_everything is None else f"{of.cdc_everything:.3f}"
+        rows.append(
+            [indicator_label(name), *means, f"{pooled[name]:.3f}", everything, of.images_filled, of.images]
+        )
     yield _table(header, rows)
     yield (
         f"Pooled Jaccard: mean of the indicators {pooled[MEAN]:.3f}, "

@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
 from biounet_edge.errors import InputError
+from biounet_edge.evaluation.bootstrap import Interval
+from biounet_edge.evaluation.decisions import Rate
 
 MethodName = Literal["grad_cam", "decoder", "grad_cam_plus_plus", "layer_cam", "lime"]
 
@@ -29,6 +31,17 @@ class Figure(_Section):
     low: FiniteFloat
     """Lower end of the 95 % bootstrap interval over images."""
     high: FiniteFloat
+
+    @classmethod
+    def of(cls, interval: Interval | None) -> "Figure | None":
+        """A measured value of the figures' module; None where there is none."""
+        return None if interval is None else cls(value=interval.value, low=interval.low, high=interval.high)
+
+    @classmethod
+    def of_rate(cls, rate: Rate) -> "Figure | None":
+        """A part of a number of images; None where there is no image."""
+        low, high = rate.interval
+        return cls(value=rate.value, low=low, high=high) if rate.images else None
 
 
 class ModelSection(_Section):
@@ -88,6 +101,9 @@ class DiagnosisFigures(_Section):
     auc: Figure | None
     average_precision: Figure | None
     sensitivity_at_95_specificity: Figure | None
+    sensitivity: Figure | None = None
+    """At the operating point, as specificity; None in evaluations that are older than it."""
+    specificity: Figure | None = None
     calibration_error: Figure
 
 
@@ -106,6 +122,8 @@ class Presence(_Section):
     positives: NonNegativeInt
     auc: Figure | None
     """None where only one class is there."""
+    predictive_value: Figure | None = None
+    """Of 'present'; None where the indicator has no operating point or is nowhere called present."""
 
 
 class Localisation(_Section):
@@ -123,6 +141,8 @@ class Localisation(_Section):
     """Dice of the binary mask, mean over filled masks."""
     jaccard: Figure | None
     """Jaccard of the binary mask, mean over filled masks."""
+    cdc_everything: FiniteFloat | None = None
+    """cdc_filled of a mask of the whole image."""
     cdc_filled_at: dict[str, FiniteFloat]
     """cdc_filled with the values of the map below a threshold set to 0, by the threshold: "0.0" to "0.9"."""
 

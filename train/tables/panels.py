@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import InputError
+from biounet_edge.evaluation.masks import continuous_dice
 from train.checkpoint import ModelInfo, load_model
 from train.config import TrainConfig, load_config
 from train.data.dataset import ImageSet
@@ -18,7 +19,6 @@ from train.evaluation.evaluate import choose_source
 from train.evaluation.judge import Options
 from train.evaluation.methods import Method, choose_methods
 from train.evaluation.report import MethodName
-from biounet_edge.evaluation.masks import continuous_dice
 from train.network import BioUNet
 from train.run import Reporter, Silence
 from train.scoring import held_out

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 
@@ -82,16 +80,3 @@ def test_continuous_dice_does_not_change_with_flipped_masks() -> None:
 def test_continuous_dice_of_different_shapes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a prediction of shape \(2, 2\), got \(2, 3\)"):
         continuous_dice(np.zeros((2, 2), bool), np.zeros((2, 3)))
-
-
-def test_auc_ignores_missing_labels() -> None:
-    assert auc([0, 1, math.nan, 0, 1], [0.1, 0.9, 1.0, 0.2, 0.15]) == pytest.approx(0.75)
-
-
-def test_auc_of_one_class_is_nan() -> None:
-    assert math.isnan(auc([1, 1, math.nan], [0.1, 0.2, 0.3]))
-
-
-def test_youden_threshold_separates() -> None:
-    assert youden_threshold([0, 0, 1, 1], [0.1, 0.2, 0.7, 0.8]) == pytest.approx(0.7)
-    assert youden_threshold([1, 1], [0.1, 0.2]) == 0.5

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from biounet_edge.errors import InputError
+from biounet_edge.evaluation.masks import continuous_dice
+from biounet_edge.evaluation.probabilities import auc
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import OperatingPoint
 from train.checkpoint import ModelInfo
@@ -16,8 +18,6 @@ from train.evaluation import judge as module
 from train.evaluation.judge import Options, draw_sample, judge
 from train.evaluation.report import Evaluation
 from train.gradcam import explain, stack_heatmaps
-from biounet_edge.evaluation.masks import continuous_dice
-from biounet_edge.evaluation.probabilities import auc
 from train.network import BioUNet
 from train.run import Silence
 from train.scoring import held_out

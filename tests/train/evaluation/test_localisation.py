@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from biounet_edge.evaluation.masks import continuous_dice
 from train.evaluation.localisation import THRESHOLDS, MapScore, score_map, summarise
 from train.evaluation.report import Localisation
-from biounet_edge.evaluation.masks import continuous_dice
 
 
 def random_map(seed: int) -> tuple[np.ndarray, np.ndarray]:
