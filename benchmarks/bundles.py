@@ -1,7 +1,7 @@
-"""`python -m benchmarks.bundles BUNDLE BUNDLE ...`: the same photographs through several bundles, in turn.
+"""`python -m benchmarks.bundles BUNDLE BUNDLE ...`: the same photographs through several bundles, in turns.
 
-Each round reads and predicts all photographs with every bundle, one after the other, without writing. Machines
-are noisy: the ratio to the first bundle is taken within each round.
+Each round reads and predicts all photographs with every bundle, without writing results. Machines are noisy:
+the ratio to the first bundle is taken within each round.
 """
 
 import time
