@@ -30,6 +30,8 @@ class Encoder(nn.Module, ABC):
     """Name of the stem's convolution, the one layer that depends on the number of input channels."""
     BLOCKS: ClassVar[int]
     """How many blocks there are."""
+    IMAGENET_WIDTH: ClassVar[int]
+    """Base width that the ImageNet weights have."""
     WIDTHS: ClassVar[tuple[int, ...] | None]
     """Base widths that exist; None for any."""
 

@@ -52,6 +52,7 @@ class ResNet50(Encoder):
 
     STEM = "conv1"
     BLOCKS = sum(BOTTLENECKS)
+    IMAGENET_WIDTH = 64
     WIDTHS = None
 
     def __init__(self, channels_in: int = 3, base_width: int = 64, *, pooled: bool = True) -> None:
