@@ -220,7 +220,7 @@ def test_classification_draws_only_labelled_images(config: TrainConfig, rendered
     unlabelled = [Record(r.image_id, r.image, r.source) for r in rendered.records[:50]]
     images = ImageSet([*unlabelled, *rendered.records[50:]], 64, cache=False)
     drawn = Batches(config, images, images, Share()).draw_classification(
-        32, ("streaks", "melanoma"), torch.Generator()
+        32, ("streaks", "melanoma"), 0.0, torch.Generator()
     )
     assert drawn.min() >= 50
 
@@ -230,7 +230,7 @@ def test_an_iteration_draws_the_same_every_time_and_another_one_differently(
 ) -> None:
     first, again, other = (material(config, rendered, Share(), iteration) for iteration in (3, 3, 4))
     assert torch.equal(first.contrastive, again.contrastive)
-    assert torch.equal(first.segmentation[0][2], again.segmentation[0][2])
+    assert torch.equal(first.segmentation[0].masks, again.segmentation[0].masks)
     assert not torch.equal(first.contrastive, other.contrastive)
 
 
@@ -240,7 +240,7 @@ def test_shares_of_two_processes_make_up_the_batch_of_one(config: TrainConfig, r
     assert torch.equal(torch.cat([part.contrastive for part in parts]), whole.contrastive)
     assert torch.equal(torch.cat([part.classification for part in parts]), whole.classification)
     assert torch.equal(parts[1].labels, whole.labels)
-    assert torch.equal(torch.cat([part.segmentation[0][1] for part in parts]), whole.segmentation[0][1])
+    assert torch.equal(torch.cat([part.segmentation[0].images for part in parts]), whole.segmentation[0].images)
 
 
 def test_views_of_two_processes_are_those_of_one(config: TrainConfig, rendered: ImageSet) -> None:

@@ -76,7 +76,7 @@ def test_a_file_of_weights_reaches_the_encoder(from_file: TrainConfig) -> None:
 
 
 def test_a_missing_file_of_weights_is_an_error(from_file: TrainConfig) -> None:
-    with pytest.raises(CheckpointError, match=r"expected ResNet-50 weights at .*resnet50\.pth, found none"):
+    with pytest.raises(CheckpointError, match=r"expected weights at .*resnet50\.pth, found none; set initial_weights"):
         initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
 
 
@@ -89,7 +89,7 @@ def test_a_damaged_file_of_weights_is_an_error(from_file: TrainConfig) -> None:
 def test_weights_of_another_network_are_refused(from_file: TrainConfig) -> None:
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, from_file.initial_weights)
     with pytest.raises(
-        CheckpointError, match=r"expected ResNet-50 weights .* at base_width 4; .*resnet50\.pth does not fit"
+        CheckpointError, match=r"expected resnet50 weights .* at base_width 4; .*resnet50\.pth does not fit"
     ):
         initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
 
