@@ -89,7 +89,7 @@ def _load_published(network: IndicatorNetwork, config: TrainConfig) -> list[str]
         missing, unknown = network.encoder.load_state_dict(own, strict=False)
     except RuntimeError as error:
         raise CheckpointError(_mismatch(config, origin, str(error))) from error
-    if unknown or len(missing) == len(network.encoder.state_dict()):
+    if unknown or not own:
         raise CheckpointError(_mismatch(config, origin, f"it has {unknown[0]}" if unknown else "it has none"))
     return sorted({name.rpartition(".")[0] for name in missing if not name.endswith("num_batches_tracked")})
 
