@@ -30,9 +30,7 @@ def test_each_method_has_a_section(evaluation: Evaluation) -> None:
     both = {"grad_cam": evaluation.localisation["grad_cam"], "lime": {}}
     page = format_page(evaluation.model_copy(update={"localisation": both}))
     assert (
-        page.index("## Localisation")
-        < page.index("### Grad-CAM of the last block")
-        < page.index("### LIME")
+        page.index("## Localisation") < page.index("### Grad-CAM of the last block") < page.index("### LIME")
     )
 
 
