@@ -14,8 +14,10 @@ def synchronise_batch_norm(network: nn.Module, device: torch.device) -> None:
             if device.type == "cuda":
                 replacement: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
             else:
-                replacement = SharedBatchNorm(module.num_features)
+                replacement = SharedBatchNorm(module.num_features, module.eps, module.momentum)
                 replacement.load_state_dict(module.state_dict())
+                # The very weights: what is frozen stays so.
+                replacement.weight, replacement.bias = module.weight, module.bias
                 replacement.train(module.training)
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, replacement)

@@ -149,8 +149,9 @@ class Engine:
         return loss
 
     def _run(self, subnetwork: nn.Module, inputs: Tensor) -> Tensor:
+        layout = torch.channels_last if inputs.ndim == 4 else torch.contiguous_format
         with self.autocast():
-            outputs: Tensor = subnetwork(inputs.contiguous(memory_format=torch.channels_last))
+            outputs: Tensor = subnetwork(inputs.contiguous(memory_format=layout))
         return outputs.to(self.dtype)
 
     @property

@@ -85,7 +85,7 @@ def _load_published(network: IndicatorNetwork, config: TrainConfig) -> list[str]
         missing, unknown = network.encoder.load_state_dict(own, strict=False)
     except RuntimeError as error:
         raise CheckpointError(_mismatch(config, origin, str(error))) from error
-    if unknown or len(missing) == len(network.encoder.state_dict()):
+    if unknown or not own:
         raise CheckpointError(_mismatch(config, origin, f"it has {unknown[0]}" if unknown else "it has none"))
     there = {name.partition(".")[0] for name in own}
     parts = {name.partition(".")[0] if name.partition(".")[0] not in there else name for name in missing}

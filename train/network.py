@@ -189,7 +189,7 @@ class IndicatorNetwork(nn.Module):
         self.tasks = tasks
         self.localised = tasks[:1] if localised is None else localised
         self.encoder = config.make_encoder(3)
-        self._frozen: list[nn.Module] = []
+        self._frozen_blocks = 0
         self.classification_head = nn.Linear(config.features, len(tasks))
         self.projection_head = ProjectionHead(config.features)
         self.heatmap_paths = nn.ModuleDict({task: HeatmapPath(config) for task in self.localised})
@@ -198,15 +198,15 @@ class IndicatorNetwork(nn.Module):
 
     def freeze(self, blocks: int) -> None:
         """Let the stem and the first blocks keep their weights and batch norm while the rest is trained."""
-        self._frozen = self.encoder.first(blocks)
-        for module in self._frozen:
+        self._frozen_blocks = blocks
+        for module in self.encoder.first(blocks):
             module.requires_grad_(False)
             module.eval()
 
     def train(self, mode: bool = True) -> "IndicatorNetwork":
         """Switch to training mode, but for what is frozen."""
         super().train(mode)
-        for module in self._frozen:
+        for module in self.encoder.first(self._frozen_blocks):
             module.eval()
         return self
 

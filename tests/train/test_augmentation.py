@@ -9,8 +9,12 @@ def images() -> torch.Tensor:
     return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def drawn(theta: list[list[float]], colour: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Drawn:
-    return Drawn(torch.tensor([theta] * 4).float(), torch.tensor([colour] * 4))
+def drawn(
+    theta: list[list[float]],
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    channels: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Drawn:
+    return Drawn(torch.tensor([theta] * 4).float(), torch.tensor([colour] * 4), torch.tensor([channels] * 4))
 
 
 def test_identity_changes_nothing(images: torch.Tensor) -> None:

@@ -71,6 +71,22 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_weights_in_float32() -> None:
     assert network.weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize(("limit", "reached"), [(None, 5.0), (10.0, 5.0), (0.5, 0.5)])
+def test_a_long_gradient_is_scaled_to_the_limit(limit: float | None, reached: float) -> None:
+    network = nn.Linear(2, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    Engine(Machine("cpu")).update(
+        network,
+        torch.optim.SGD(network.parameters(), lr=1.0),
+        torch.tensor([[3.0, -4.0]]),
+        lambda out: out.sum(),
+        limit,
+    )
+    # The gradient is the input, of length 5: the step is it, or as much of it as the limit lets through.
+    expected = -reached / 5 * torch.tensor([[3.0, -4.0]])
+    torch.testing.assert_close(network.weight.detach(), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_missing_cuda_device_is_an_error() -> None:
     with pytest.raises(InputError, match="device cuda was asked for, and PyTorch finds none"):

@@ -8,8 +8,10 @@ import torchvision
 from biounet_edge.errors import CheckpointError, InputError
 from train.checkpoint import save_tensors
 from train.config import TASKS, TrainConfig, load_config
+from train.fit import fit
 from train.initial_weights import initialise
 from train.network import IndicatorNetwork, NetworkConfig
+from train.run import Silence
 
 SMALL = NetworkConfig(base_width=4, image_size_px=64, heatmap_size_px=32)
 
@@ -76,7 +78,7 @@ def test_a_file_of_weights_reaches_the_encoder(from_file: TrainConfig) -> None:
 
 
 def test_a_missing_file_of_weights_is_an_error(from_file: TrainConfig) -> None:
-    with pytest.raises(CheckpointError, match=r"expected ResNet-50 weights at .*resnet50\.pth, found none"):
+    with pytest.raises(CheckpointError, match=r"expected weights at .*resnet50\.pth, found none; set"):
         initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
 
 
@@ -89,7 +91,7 @@ def test_a_damaged_file_of_weights_is_an_error(from_file: TrainConfig) -> None:
 def test_weights_of_another_network_are_refused(from_file: TrainConfig) -> None:
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, from_file.initial_weights)
     with pytest.raises(
-        CheckpointError, match=r"expected ResNet-50 weights .* at base_width 4; .*resnet50\.pth does not fit"
+        CheckpointError, match=r"expected resnet50 weights .* at base_width 4; .*resnet50\.pth does not fit"
     ):
         initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
 
@@ -122,3 +124,115 @@ def test_a_stage_without_a_task_is_refused(from_file: TrainConfig, tmp_path: Pat
             None,
             from_file.model_copy(update={"initial_weights": str(stage)}),
         )
+
+
+def test_layers_that_a_file_lacks_are_named_and_stay_random(from_file: TrainConfig) -> None:
+    published = IndicatorNetwork(SMALL, TASKS).encoder.state_dict()
+    shallow = {name: weight for name, weight in published.items() if not name.startswith("layer4.")}
+    torch.save(shallow, from_file.initial_weights)
+    torch.manual_seed(1)
+    network = IndicatorNetwork(SMALL, TASKS)
+    before = network.encoder.layer4[0].conv1.weight.clone()
+    missing = initialise(network, None, from_file)
+    assert torch.equal(network.encoder.layer3[5].conv3.weight, published["layer3.5.conv3.weight"])
+    assert torch.equal(network.encoder.layer4[0].conv1.weight, before)
+    layers = {name.rpartition(".")[0] for name in published if name.startswith("layer4.")}
+    assert missing == sorted(layers)
+    assert "layer4.0.downsample.1" in missing
+
+
+def test_a_whole_file_lacks_nothing(from_file: TrainConfig) -> None:
+    torch.save(IndicatorNetwork(SMALL, TASKS).encoder.state_dict(), from_file.initial_weights)
+    assert initialise(IndicatorNetwork(SMALL, TASKS), None, from_file) == []
+
+
+def test_a_run_says_which_layers_its_initial_weights_lack(
+    config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    weights = IndicatorNetwork(SMALL, TASKS).encoder.state_dict()
+    save_tensors(tmp_path / "shallow.safetensors", {k: v for k, v in weights.items() if "layer4" not in k})
+    text = config_path.read_text().replace('"random"', '"shallow.safetensors"')
+    config_path.write_text(text)
+    lines: list[str] = []
+
+    class Listener(Silence):
+        def message(self, text: str) -> None:
+            lines.append(text)
+            if " epoch " in text:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(load_config(config_path), config_path, data_root, tmp_path / "run", Listener())
+    (said,) = [line for line in lines if "initial weights" in line]
+    assert said.startswith("pretrain-1: the initial weights lack layer4.0.bn1, layer4.0.bn2, ")
+    assert said.endswith("; random there")
+
+
+def test_weights_with_a_layer_of_another_network_are_refused(from_file: TrainConfig) -> None:
+    weights = IndicatorNetwork(SMALL, TASKS).encoder.state_dict()
+    torch.save({**weights, "layer5.0.conv1.weight": torch.zeros(1)}, from_file.initial_weights)
+    with pytest.raises(CheckpointError, match=r"does not fit: it has layer5\.0\.conv1\.weight"):
+        initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
+
+
+def test_a_file_without_any_of_our_weights_is_refused(from_file: TrainConfig) -> None:
+    torch.save({"fc.weight": torch.zeros(10, 128)}, from_file.initial_weights)
+    with pytest.raises(CheckpointError, match="does not fit: it has none"):
+        initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
+
+
+def test_a_file_that_holds_no_weights_by_name_is_refused(from_file: TrainConfig) -> None:
+    torch.save([torch.zeros(3)], from_file.initial_weights)
+    with pytest.raises(CheckpointError, match=r"expected weights by name in .*resnet50\.pth, got a list"):
+        initialise(IndicatorNetwork(SMALL, TASKS), None, from_file)
+
+
+def test_a_further_stage_takes_over_its_heatmap_paths(config: TrainConfig) -> None:
+    torch.manual_seed(0)
+    start, network = (IndicatorNetwork(SMALL, ("streaks", "melanoma")) for _ in range(2))
+    torch.nn.init.normal_(start.heatmap_path("streaks").encoder.layer1[0].bn1.weight)
+    assert initialise(network, start, config) == []
+    own, expected = network.state_dict(), start.state_dict()
+    assert all(torch.equal(own[name], expected[name]) for name in expected)
+
+
+LITE0 = NetworkConfig(32, 64, 32, family="efficientnet_lite0", decoder_width=16)
+
+
+@pytest.fixture
+def lite0(config: TrainConfig) -> TrainConfig:
+    model = config.model.model_copy(update={"family": "efficientnet_lite0", "base_width": 32})
+    return config.model_copy(update={"initial_weights": "imagenet", "model": model})
+
+
+def test_imagenet_weights_reach_lite0_and_the_scales_of_its_heatmap_path(
+    lite0: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = IndicatorNetwork(LITE0, TASKS).encoder.state_dict()
+    torch.nn.init.normal_(published["row.3.bn_project.weight"])
+    monkeypatch.setattr(
+        "train.encoders.efficientnet_lite0.EfficientNetLite0.read_imagenet", lambda: published
+    )
+    network = IndicatorNetwork(LITE0, ("streaks", "melanoma"))
+    assert initialise(network, None, lite0) == []
+    path = network.heatmap_path("streaks").encoder
+    assert torch.equal(network.encoder.conv_head.weight, published["conv_head.weight"])
+    assert path.row[3].project.weight is network.encoder.row[3].project.weight
+    assert torch.equal(path.row[3].bn_project.weight, published["row.3.bn_project.weight"])
+    assert path.row[3].bn_project.weight is not network.encoder.row[3].bn_project.weight
+
+
+def test_imagenet_weights_of_a_family_have_its_width(lite0: TrainConfig) -> None:
+    narrow = lite0.model_copy(update={"model": lite0.model.model_copy(update={"base_width": 64})})
+    with pytest.raises(InputError, match="ImageNet weights are for base_width 32, the configuration has 64"):
+        initialise(IndicatorNetwork(LITE0, TASKS), None, narrow)
+
+
+def test_weights_of_another_family_are_refused(lite0: TrainConfig, tmp_path: Path) -> None:
+    torch.save(IndicatorNetwork(SMALL, TASKS).encoder.state_dict(), tmp_path / "resnet50.pth")
+    other = lite0.model_copy(update={"initial_weights": str(tmp_path / "resnet50.pth")})
+    with pytest.raises(
+        CheckpointError,
+        match=r"expected efficientnet_lite0 weights with this project's names .* does not fit",
+    ):
+        initialise(IndicatorNetwork(LITE0, TASKS), None, other)

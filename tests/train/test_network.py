@@ -4,7 +4,9 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 from biounet_edge.indicators import INDICATORS
-from train.network import HEATMAPS, BioUNet, Encoder, FusionHead, IndicatorNetwork, NetworkConfig
+from train.encoders import HEATMAPS
+from train.encoders.resnet50 import ResNet50
+from train.network import BioUNet, FusionHead, IndicatorNetwork, NetworkConfig
 
 SMALL = NetworkConfig(base_width=8, image_size_px=64, heatmap_size_px=32)
 
@@ -12,7 +14,7 @@ SMALL = NetworkConfig(base_width=8, image_size_px=64, heatmap_size_px=32)
 def test_encoder_takes_torchvision_weights_and_gives_its_features() -> None:
     torch.manual_seed(0)
     reference = torchvision.models.resnet50(weights=None).eval()
-    encoder = Encoder().eval()
+    encoder = ResNet50().eval()
     weights = {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
     encoder.load_state_dict(weights)
     reference.fc = torch.nn.Identity()
@@ -23,7 +25,7 @@ def test_encoder_takes_torchvision_weights_and_gives_its_features() -> None:
 
 
 def test_encoder_explains_the_last_three_bottlenecks_of_each_stage() -> None:
-    encoding = Encoder(base_width=8).eval()(torch.randn(1, 3, 64, 64))
+    encoding = ResNet50(base_width=8).eval()(torch.randn(1, 3, 64, 64))
     assert [tuple(a.shape[1:]) for a in encoding.activations] == (
         [(32, 16, 16)] * 3 + [(64, 8, 8)] * 3 + [(128, 4, 4)] * 3 + [(256, 2, 2)] * 3
     )

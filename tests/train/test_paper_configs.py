@@ -140,7 +140,7 @@ def test_bio_u_net_has_the_papers_values() -> None:
     assert (stage.contrastive_batch, stage.classification_batch, stage.segmentation_batch) == (24, 16, 8)
     assert (stage.optimizer.learning_rate, stage.optimizer.weight_decay) == (1e-4, 1e-4)
     assert stage.optimizer.schedule == "constant"
-    assert (stage.segmentation_repeats, stage.augment, stage.adversarial) == (1, False, None)
+    assert (stage.segmentation_repeats, stage.augment, stage.adversarial) == (1, "none", None)
     assert (config.contrastive_temperature, config.initial_weights) == (0.5, "imagenet")
     assert (model.base_width, model.image_size_px, model.heatmap_size_px) == (64, 512, 512)
     assert model.encoders == tuple((indicator, MELANOMA) for indicator in INDICATORS)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+import torch
 from torch import Tensor, nn
 
 HEATMAPS: Final = 12
@@ -83,10 +84,15 @@ class Encoder(nn.Module, ABC):
 
 
 def initialise_convolutions(encoder: Encoder) -> None:
-    """Give every convolution He's random weights."""
+    """Give every convolution He's random weights, of fan out; a group's outputs alone count in it.
+
+    Source: He et al., Delving Deep into Rectifiers, 2015, arXiv:1502.01852, equation 14
+    """
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            with torch.no_grad():
+                module.weight.mul_(module.groups**0.5)  # PyTorch counts the outputs of all groups
 
 
 def share_convolutions(source: Encoder, target: Encoder) -> None:

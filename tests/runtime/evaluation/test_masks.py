@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from biounet_edge.evaluation.masks import continuous_dice
+from biounet_edge.evaluation.masks import continuous_dice, dice, jaccard
 
 
 def slow_continuous_dice(truth: list[list[bool]], prediction: list[list[float]]) -> float:
@@ -80,3 +80,38 @@ def test_continuous_dice_does_not_change_with_flipped_masks() -> None:
 def test_continuous_dice_of_different_shapes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a prediction of shape \(2, 2\), got \(2, 3\)"):
         continuous_dice(np.zeros((2, 2), bool), np.zeros((2, 3)))
+
+
+def slow_overlap(truth: list[list[bool]], mask: list[list[bool]]) -> tuple[float, float]:
+    """Dice and Jaccard, pixel by pixel."""
+    both = either = total = 0
+    for row, other in zip(truth, mask, strict=True):
+        for a, b in zip(row, other, strict=True):
+            both += a and b
+            either += a or b
+            total += int(a) + int(b)
+    return (2 * both / total, both / either) if total else (1.0, 1.0)
+
+
+def test_dice_and_jaccard_equal_the_slow_loop() -> None:
+    cases = [(truth, prediction > 0.4) for truth, prediction in map(random_masks, range(300))]
+    fast = [(dice(truth, mask), jaccard(truth, mask)) for truth, mask in cases]
+    assert fast == [slow_overlap(truth.tolist(), mask.tolist()) for truth, mask in cases]
+
+
+def test_dice_and_jaccard_worked_by_hand() -> None:
+    truth, mask = np.array([[True, True, True, False]]), np.array([[True, True, False, True]])
+    assert dice(truth, mask) == pytest.approx(4 / 6)
+    assert jaccard(truth, mask) == pytest.approx(2 / 4)
+
+
+def test_dice_and_jaccard_of_empty_masks() -> None:
+    nothing, everything = np.zeros((2, 2), bool), np.ones((2, 2), bool)
+    assert (dice(nothing, nothing), jaccard(nothing, nothing)) == (1.0, 1.0)
+    assert (dice(nothing, everything), jaccard(everything, nothing)) == (0.0, 0.0)
+
+
+def test_dice_follows_from_jaccard() -> None:
+    truth, prediction = random_masks(3)
+    index = jaccard(truth, prediction > 0)
+    assert dice(truth, prediction > 0) == pytest.approx(2 * index / (1 + index))

@@ -10,7 +10,8 @@ from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import OperatingPoint
 from train.checkpoint import ModelInfo, save_model
 from train.data.dataset import MEAN, STD
-from train.network import HEATMAPS, MELANOMA, ONE_ENCODER_EACH, BioUNet, NetworkConfig
+from train.encoders import HEATMAPS
+from train.network import MELANOMA, ONE_ENCODER_EACH, BioUNet, NetworkConfig
 
 ALL_TASKS_ON_ONE_ENCODER = ((*INDICATORS, MELANOMA),)
 

@@ -43,6 +43,8 @@ def slow_figures(labels: np.ndarray, probability: np.ndarray, threshold: float) 
         "average_precision": precision_sum,
         "sensitivity_at_95_specificity": sensitivity,
         "calibration_error": error,
+        "sensitivity": hits / len(positive),
+        "specificity": rejections / len(negative),
     }
 
 
@@ -70,15 +72,17 @@ def test_figures_worked_by_hand() -> None:
             "average_precision": (1 + 2 / 3) / 2,
             "sensitivity_at_95_specificity": 1 / 2,
             "calibration_error": (0.1 + 0.6 + 0.5 + 0.1) / 4,
+            "sensitivity": 1.0,
+            "specificity": 1 / 2,
         }
     )
 
 
-def test_one_class_alone_has_accuracy_and_calibration_only() -> None:
+def test_one_class_alone_has_accuracy_calibration_and_specificity_only() -> None:
     diagnosis = judge_diagnosis(np.zeros(5), np.linspace(0.1, 0.9, 5), 0.5, 0, 20)
     assert diagnosis is not None
     measured = {name for name, figure in diagnosis.figures if figure is not None}
-    assert measured == {"accuracy", "calibration_error"}
+    assert measured == {"accuracy", "calibration_error", "specificity"}
 
 
 def test_unknown_diagnoses_are_not_judged() -> None:
@@ -101,7 +105,7 @@ def test_ranks_alone_decide_the_figures_that_know_no_threshold() -> None:
 
 
 def test_presence_leaves_out_unknown_labels() -> None:
-    presence = judge_presence(np.array([0, 1, NAN, 0, 1]), np.array([0.1, 0.9, 1.0, 0.2, 0.15]), 0, 50)
+    presence = judge_presence(np.array([0, 1, NAN, 0, 1]), np.array([0.1, 0.9, 1.0, 0.2, 0.15]), None, 0, 50)
     assert presence is not None
     assert presence.auc is not None
     assert (presence.images, presence.positives) == (4, 2)
@@ -109,7 +113,7 @@ def test_presence_leaves_out_unknown_labels() -> None:
 
 
 def test_presence_of_one_class_has_no_auc() -> None:
-    presence = judge_presence(np.ones(3), np.array([0.1, 0.2, 0.3]), 0, 10)
+    presence = judge_presence(np.ones(3), np.array([0.1, 0.2, 0.3]), 0.5, 0, 10)
     assert presence is not None
     assert presence.auc is None
-    assert judge_presence(np.array([NAN]), np.array([0.1]), 0, 10) is None
+    assert judge_presence(np.array([NAN]), np.array([0.1]), 0.5, 0, 10) is None

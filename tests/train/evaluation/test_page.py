@@ -14,9 +14,9 @@ def evaluation() -> Evaluation:
 
 def test_figures_stand_with_interval_and_images(evaluation: Evaluation) -> None:
     page = format_page(evaluation)
-    assert "| streaks | 0.500 (0.400 to 0.600) | 9 | 4 |" in page
+    assert "| streaks | 0.500 (0.400 to 0.600) | 0.500 (0.400 to 0.600) | 9 | 4 |" in page
     figure = "0.500 (0.400 to 0.600)"
-    assert f"| streaks | {figure} | {figure} | not measured | {figure} | 0.300 | 4 | 9 |" in page
+    assert f"| streaks | {figure} | {figure} | not measured | {figure} | 0.300 | 0.200 | 4 | 9 |" in page
 
 
 def test_every_table_has_as_many_cells_in_each_row(evaluation: Evaluation) -> None:
@@ -30,9 +30,7 @@ def test_each_method_has_a_section(evaluation: Evaluation) -> None:
     both = {"grad_cam": evaluation.localisation["grad_cam"], "lime": {}}
     page = format_page(evaluation.model_copy(update={"localisation": both}))
     assert (
-        page.index("## Localisation")
-        < page.index("### Grad-CAM of the last bottleneck")
-        < page.index("### LIME")
+        page.index("## Localisation") < page.index("### Grad-CAM of the last block") < page.index("### LIME")
     )
 
 

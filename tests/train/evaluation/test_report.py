@@ -28,7 +28,7 @@ CONTENT = {
     },
     "settings": None,
     "diagnosis": None,
-    "presence": {"streaks": {"images": 9, "positives": 4, "auc": FIGURE}},
+    "presence": {"streaks": {"images": 9, "positives": 4, "auc": FIGURE, "predictive_value": FIGURE}},
     "localisation": {
         "grad_cam": {
             "streaks": {
@@ -38,6 +38,7 @@ CONTENT = {
                 "cdc_all": FIGURE,
                 "dice": None,
                 "jaccard": FIGURE,
+                "cdc_everything": 0.2,
                 "cdc_filled_at": {"0.0": 0.5, "0.1": 0.4},
             }
         }
