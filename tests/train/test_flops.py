@@ -3,8 +3,9 @@ from dataclasses import fields
 import pytest
 import torch
 
+from train.encoders.resnet50 import BOTTLENECKS
 from train.flops import count, count_flops
-from train.network import BOTTLENECKS, NetworkConfig
+from train.network import NetworkConfig
 
 SMALL = NetworkConfig(base_width=8, image_size_px=64, heatmap_size_px=32)
 

@@ -30,6 +30,8 @@ class Encoder(nn.Module, ABC):
     """Name of the stem's convolution, the one layer that depends on the number of input channels."""
     BLOCKS: ClassVar[int]
     """How many blocks there are."""
+    EXPLAINED: ClassVar[tuple[int, ...]]
+    """Indices of the blocks with a heatmap, HEATMAPS of them."""
     WIDTHS: ClassVar[tuple[int, ...] | None]
     """Base widths that exist; None for any."""
 
