@@ -33,6 +33,8 @@ class Encoder(nn.Module, ABC):
     """How many blocks there are."""
     IMAGENET_WIDTH: ClassVar[int]
     """Base width that the ImageNet weights have."""
+    EXPLAINED: ClassVar[tuple[int, ...]]
+    """Indices of the blocks with a heatmap, HEATMAPS of them."""
     WIDTHS: ClassVar[tuple[int, ...] | None]
     """Base widths that exist; None for any."""
 
