@@ -40,7 +40,7 @@ LEVEL_OUTPUTS: Mapping[Level, Sequence[str]] = {
 
 
 def compose(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -> ir.Model:
-    """Composes one level's graph.
+    """Compose one level's graph.
 
     Args:
         level: How much it computes.
@@ -50,6 +50,11 @@ def compose(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -
     Returns:
         The graph, with nothing in it twice, and nothing that its outputs do not need.
     """
+    return merge_equal(join(level, components, spec))
+
+
+def join(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -> ir.Model:
+    """Put one level's graph together, each encoder with all of its own blocks; see `compose`."""
     image = ir.val(spec.name, ir.DataType.UINT8, ["N", spec.height, spec.width, 3])
     graph = ir.Graph([image], [], nodes=[], opset_imports={"": OPSET}, name=level)
     builder = GraphBuilder(graph)
@@ -69,7 +74,7 @@ def compose(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -
         results[name] = _stack(builder, outputs[name])
     for name in LEVEL_OUTPUTS[level]:
         add_output(graph, name, results[name], output_shapes(components)[name])
-    return merge_equal(finish(ir.Model(graph, ir_version=IR_VERSION)))
+    return finish(ir.Model(graph, ir_version=IR_VERSION))
 
 
 def output_shapes(components: Mapping[str, ir.Model]) -> dict[str, list[int]]:
