@@ -123,6 +123,11 @@ def components(small_model: BioUNet) -> dict[str, ir.Model]:
 
 
 @pytest.fixture(scope="session")
+def lite0_components(lite0_model: BioUNet) -> dict[str, ir.Model]:
+    return make_components(lite0_model, report=lambda line: None)
+
+
+@pytest.fixture(scope="session")
 def exported(
     checkpoint: Path, components: dict[str, ir.Model], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, ExportReport]:
