@@ -1,7 +1,7 @@
 """`python -m benchmarks.common_blocks BUNDLE`: what computing the encoders' common blocks once is worth.
 
-The bundle's components are put together twice, with equal nodes merged and without; both graphs run on the same
-photographs, in alternation, in one process.
+The bundle's components are put together twice, with equal nodes merged and without; both graphs run on the
+same photographs, in alternation, in one process.
 """
 
 import tempfile
