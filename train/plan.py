@@ -108,8 +108,10 @@ def _gflops(flops: SubnetworkFlops, update: str) -> float:
 def _measure(run: Run, images: int) -> dict[str, float]:
     """Seconds an image of each subnetwork's forward and backward pass on this device."""
     config, device, engine = run.network_config, run.engine.device, run.engine
-    network = IndicatorNetwork(config, TASKS, TASKS[:1]).to(device, engine.dtype)
+    network = IndicatorNetwork(config, TASKS, TASKS[:1])
+    engine.prepare(network)
     pixels = torch.rand(images, 3, config.image_size_px, config.image_size_px).to(device, engine.dtype)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
     heatmaps = torch.rand(images, HEATMAPS, config.heatmap_size_px, config.heatmap_size_px).to(pixels)
     views = torch.cat([pixels, pixels])
 
