@@ -9,13 +9,16 @@ activation: its gradient is the sum over the channel's pixels, which is all that
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.parts import ComputePart, Part
 from biounet_edge.manifest import Level
+from train.encoders import HEATMAPS, Encoder
+from train.encoders.efficientnet_lite0 import EfficientNetLite0, InvertedResidual
+from train.encoders.resnet50 import Bottleneck, ResNet50
 from train.gradcam import divide_by_maximum, stack_heatmaps
-from train.network import HEATMAPS, HEATMAPS_PER_STAGE, Encoder, IndicatorNetwork
+from train.network import IndicatorNetwork
 
 _Compiled = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -66,7 +69,7 @@ def explain_as_function(
     Args:
         network: In evaluation mode.
         pixels: Normalised images, shape (N, 3, H, W).
-        targets: How many of the 12 bottlenecks are explained, counted from the last.
+        targets: How many of the 12 blocks are explained, counted from the last.
 
     Returns:
         Features (N, D), logits (N, 2) and a map (N, h, w) for each target, first to last.
@@ -77,7 +80,8 @@ def explain_as_function(
         logits = network.classification_head(features)
         return logits[:, 0].sum(), (features, logits, activations)
 
-    shifts = [pixels.new_zeros(len(pixels), width, 1, 1) for width in _widths(network)[-targets:]]
+    widths = _widths(network.encoder)[-targets:]
+    shifts = [pixels.new_zeros(len(pixels), width, 1, 1) for width in widths]
     sums, (features, logits, activations) = torch.func.grad(logit, has_aux=True)(shifts)
     raw = [
         functional.relu((total * activation).sum(1) / activation[0, 0].numel())
@@ -86,26 +90,34 @@ def explain_as_function(
     return features, logits, raw
 
 
-def _widths(network: IndicatorNetwork) -> list[int]:
+def _widths(encoder: Encoder) -> list[int]:
     """Channels of each target."""
-    widths = [4 * network.config.base_width * 2**stage for stage in range(len(network.encoder.stages()))]
-    return [width for width in widths for _ in range(HEATMAPS_PER_STAGE)]
+    blocks = encoder.blocks()
+    return [_last_norm(blocks[index]).num_features for index in encoder.EXPLAINED]
+
+
+def _last_norm(block: nn.Module) -> nn.BatchNorm2d:
+    if isinstance(block, Bottleneck):
+        return block.bn3
+    assert isinstance(block, InvertedResidual), "there are two families"
+    return block.bn_project
 
 
 def _encode(encoder: Encoder, x: Tensor, shifts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Encoder.forward, with a shift added to each of the last activations."""
-    x = functional.relu(encoder.bn1(encoder.conv1(x)))
-    x = functional.max_pool2d(x, 3, stride=2, padding=1)
+    if isinstance(encoder, ResNet50):
+        x = functional.relu(encoder.bn1(encoder.conv1(x)))
+        x = functional.max_pool2d(x, 3, stride=2, padding=1)
+    else:
+        assert isinstance(encoder, EfficientNetLite0), "there are two families"
+        x = functional.relu6(encoder.bn_stem(encoder.conv_stem(x)))
+    shift_of = dict(zip(encoder.EXPLAINED[-len(shifts) :], shifts, strict=True))
     activations: list[Tensor] = []
-    remaining = list(shifts)
-    before_shifts = HEATMAPS - len(shifts)
-    target = 0
-    for stage in encoder.stages():
-        for index, block in enumerate(stage):
-            x = block(x)
-            if index >= len(stage) - HEATMAPS_PER_STAGE:
-                if target >= before_shifts:
-                    x = x + remaining.pop(0)
-                    activations.append(x)
-                target += 1
+    for index, block in enumerate(encoder.blocks()):
+        x = block(x)
+        if index in shift_of:
+            x = x + shift_of[index]
+            activations.append(x)
+    if isinstance(encoder, EfficientNetLite0) and encoder.conv_head is not None:
+        x = functional.relu6(encoder.bn_head(encoder.conv_head(x)))
     return x.mean((2, 3)), activations

@@ -26,7 +26,7 @@ from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.image import decode, read_input, reduction, resize_to_input
 from biounet_edge.image_header import read_header
 
-SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "lesion_1.jpg"
+SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "ISIC_0000166.jpg"
 """What the JPEG is made of where no photograph is given."""
 
 SIZE = (4000, 6000)

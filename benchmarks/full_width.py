@@ -1,13 +1,14 @@
-"""A full-width model to measure with: the demo model widened to ResNet-50's 64 channels, at 512 x 512 pixels.
+"""A full-width model to measure with: a narrow ResNet-50 bundle widened to 64 channels, at 512 x 512 pixels.
 
 Nobody has to train for days to know how fast a ResNet-50 of full width is, but random weights will not do:
 many of their heatmaps are all zero and float32 itself is uncertain about the others, so that no precision
-could be judged on them. Widening keeps what the demo model computes: each channel of the narrow network
+could be judged on them. Widening keeps what the narrow model computes: each channel of the narrow network
 becomes several, and what reads them divides its weights by their number; a little noise makes every weight
-its own. The model says as much, or as little, about photographs at 512 pixels as the demo does when it is
-shown them at that size.
+its own. The model says as much, or as little, about photographs at 512 pixels as the narrow one does when
+it is shown them at that size.
 
-    python -m benchmarks.full_width runs/full-width && python -m export runs/full-width engines/full-width
+    python -m benchmarks.full_width engines/narrow runs/full-width
+    python -m export runs/full-width engines/full-width
 
 Source: Net2WiderNet, Chen et al. 2016, arXiv:1511.05641, section 2.
 """
@@ -104,14 +105,17 @@ def _channel_map(old: int, new: int) -> Tensor:
 
 
 def main(
+    bundle: Annotated[Path, typer.Argument(help="Bundle with narrow ResNet-50 encoders.")],
     out: Annotated[Path, typer.Argument(help="Folder of the new checkpoint.")],
-    bundle: Annotated[Path | None, typer.Option(help="Bundle to widen; the demo bundle if left out.")] = None,
     base_width: Annotated[int, typer.Option(help="Channels of the stem.")] = 64,
     image_size: Annotated[int, typer.Option(help="Height and width of the input in pixels.")] = 512,
     heatmap_size: Annotated[int, typer.Option(help="Height and width of the U-Net's input.")] = 256,
 ) -> None:
     """Write a full-width checkpoint that computes what a narrow bundle does."""
     model, info = restore_model(Bundle.open(bundle))
+    if model.config.family != "resnet50":
+        typer.echo(f"error: expected ResNet-50 encoders in {bundle}, got {model.config.family}", err=True)
+        raise typer.Exit(1)
     wide = widen(model, base_width, image_size, heatmap_size)
     notice = "Made to measure with: a widened demonstration model. Not for clinical use."
     save_model(

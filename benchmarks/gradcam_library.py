@@ -17,8 +17,9 @@ from torch.nn import functional
 from benchmarks.parts import ComputePart, Part
 from biounet_edge.errors import InputError
 from biounet_edge.manifest import Level
+from train.encoders import Encoder
 from train.gradcam import divide_by_maximum
-from train.network import HEATMAPS_PER_STAGE, Encoder, IndicatorNetwork
+from train.network import IndicatorNetwork
 
 
 class _Logits(nn.Module):
@@ -99,8 +100,8 @@ def _check(level: Level) -> None:
 
 
 def _layers(encoder: Encoder, level: Level) -> list[nn.Module]:
-    blocks = [block for stage in encoder.stages() for block in stage[-HEATMAPS_PER_STAGE:]]
-    return blocks[-1:] if level == "cam" else blocks
+    blocks = encoder.blocks()
+    return [blocks[index] for index in (encoder.EXPLAINED[-1:] if level == "cam" else encoder.EXPLAINED)]
 
 
 def _targets(pixels: Tensor) -> list[ClassifierOutputTarget]:

@@ -2,7 +2,7 @@
 
     pip install ".[cpu]" fastapi uvicorn
     uvicorn examples.service:app
-    curl --data-binary @samples/lesion_1.jpg http://127.0.0.1:8000/predict
+    curl --data-binary @samples/ISIC_0000166.jpg http://127.0.0.1:8000/predict
 
 Bind it to the machine itself or put it behind something that checks who asks: it does not.
 """

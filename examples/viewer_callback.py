@@ -1,6 +1,6 @@
 """What a viewer does when another photograph is selected, without a viewer.
 
-    python examples/viewer_callback.py samples/lesion_1.jpg samples/lesion_2.jpg
+    python examples/viewer_callback.py samples/ISIC_0000166.jpg samples/ISIC_0000234.jpg
 
 A user interface must not wait for a model, and must not show the findings of a photograph that is no longer
 selected. `Findings` computes on a thread of its own and hands over the latest selection only. `deliver` runs

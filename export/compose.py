@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import DeduplicateHashedInitializersPass
 
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import InputSpec, Level
 from export.builder import GraphBuilder, add_output, dimensions
 from export.components import FUSION, decoder_name, encoder_name
+from export.merge import merge_equal
 from export.trace import IR_VERSION, OPSET, finish
 
 LEVEL_OUTPUTS: Mapping[Level, Sequence[str]] = {
@@ -40,7 +40,7 @@ LEVEL_OUTPUTS: Mapping[Level, Sequence[str]] = {
 
 
 def compose(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -> ir.Model:
-    """Composes one level's graph.
+    """Compose one level's graph.
 
     Args:
         level: How much it computes.
@@ -48,8 +48,13 @@ def compose(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -
         spec: What the graph expects at its input.
 
     Returns:
-        The graph, with nothing in it that its outputs do not need.
+        The graph, with nothing in it twice, and nothing that its outputs do not need.
     """
+    return merge_equal(join(level, components, spec))
+
+
+def join(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -> ir.Model:
+    """Put one level's graph together, each encoder with all of its own blocks; see `compose`."""
     image = ir.val(spec.name, ir.DataType.UINT8, ["N", spec.height, spec.width, 3])
     graph = ir.Graph([image], [], nodes=[], opset_imports={"": OPSET}, name=level)
     builder = GraphBuilder(graph)
@@ -69,9 +74,7 @@ def compose(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -
         results[name] = _stack(builder, outputs[name])
     for name in LEVEL_OUTPUTS[level]:
         add_output(graph, name, results[name], output_shapes(components)[name])
-    model = finish(ir.Model(graph, ir_version=IR_VERSION))
-    DeduplicateHashedInitializersPass()(model)
-    return model
+    return finish(ir.Model(graph, ir_version=IR_VERSION))
 
 
 def output_shapes(components: Mapping[str, ir.Model]) -> dict[str, list[int]]:

@@ -15,8 +15,11 @@ from export.trace import finish
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 """Operators that compute in float16 whatever they are given."""
 
-_FOLLOWING = frozenset({"Relu", "MaxPool", "Add", "Mul", "Concat", "Resize", "Slice", "Pad"})
+_FOLLOWING = frozenset({"Relu", "Clip", "MaxPool", "Add", "Mul", "Concat", "Resize", "Slice", "Pad"})
 """Operators that compute in float16 where one of their inputs comes from another float16 operator."""
+
+_COMPARISONS = frozenset({"Equal"})
+"""Operators that read float16 there, and return a boolean."""
 
 
 def to_float16(model: ir.Model) -> ir.Model:
@@ -38,7 +41,9 @@ def to_float16(model: ir.Model) -> ir.Model:
         if depending.isdisjoint(value for value in node.inputs if value is not None):
             continue
         depending.update(node.outputs)
-        if _is_half(node, half):
+        if node.op_type in _COMPARISONS and any(value in half for value in node.inputs):
+            caster.inputs_to(node, ir.DataType.FLOAT16)
+        elif _is_half(node, half):
             caster.inputs_to(node, ir.DataType.FLOAT16)
             half.update(_mark(node, ir.DataType.FLOAT16))
         elif node.op_type != "Cast":

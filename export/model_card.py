@@ -1,14 +1,18 @@
 """MODEL_CARD.md: what a person must know before using a bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from biounet_edge.indicators import INDICATORS
 from export.parity import CANCELLATION, LARGEST_SWITCH, ParityRow
 from export.precision import Judgement
 from train.checkpoint import ModelInfo
+from train.encoders import FAMILIES, Family
 
 CARD_NAME = "MODEL_CARD.md"
+
+_FAMILIES: Mapping[Family, str] = {"resnet50": "ResNet-50", "efficientnet_lite0": "EfficientNet-Lite0"}
+"""What each family is called."""
 
 NOTES_MARK = "<!-- notes -->"
 """Stands in front of the notes, so that they are found again when the bundle is exported once more."""
@@ -83,10 +87,13 @@ def write_model_card(
 
 def _summary(info: ModelInfo) -> str:
     network = info.network
+    encoder = _FAMILIES[network.family]
+    if FAMILIES[network.family].WIDTHS is None:
+        encoder += f" of base width {network.base_width}"
     return (
         "A Bio-U-Net for dermoscopy images: the probability of melanoma, and for each of five clinical "
         "indicators its probability, what it contributes to the diagnosis in log-odds, a Grad-CAM heatmap "
-        f"and a mask. Each indicator has a ResNet-50 of base width {network.base_width}. The whole image is "
+        f"and a mask. Each indicator has an encoder of its own, {encoder}. The whole image is "
         f"stretched to {network.image_size_px} x {network.image_size_px} pixels. A heatmap is divided by its "
         "own maximum and shows a hot spot in any image: read it together with its indicator's probability."
     )
@@ -107,13 +114,21 @@ def _figures(info: ModelInfo) -> str:
 
 
 def _operating_points(info: ModelInfo) -> str:
+    points = [(name, info.operating_points[name]) for name in INDICATORS]
     rows = [
-        (name, f"{info.operating_points[name].presence:.3f}", f"{info.operating_points[name].mask:.2f}")
-        for name in INDICATORS
+        (name, "none" if point.presence is None else f"{point.presence:.3f}", f"{point.mask:.2f}")
+        for name, point in points
     ]
+    undecided = (
+        " Where there is none, no probability made 'present' more often right than wrong there, and only the "
+        "probability is reported."
+        if any(point.presence is None for _, point in points)
+        else ""
+    )
     return (
-        f"Melanoma is reported from a probability of {info.melanoma_threshold:.3f} on; an indicator, and "
-        "each pixel of its mask, from these probabilities on. They were chosen on validation images.\n\n"
+        f"Melanoma is reported at a probability of {info.melanoma_threshold:.3f} or more; an indicator, and "
+        "each pixel of its mask, at these probabilities or more. They were chosen on validation images."
+        f"{undecided}\n\n"
     ) + _table(("indicator", "presence", "mask"), rows)
 
 

@@ -22,7 +22,8 @@ from train.data.dataset import normalise
 Arrays = dict[str, NDArray[np.float32]]
 
 FINEST = 3
-"""Heatmaps of the first stage, those with the longest way for the gradient."""
+"""The first heatmaps, to which the gradient passes most blocks: all of ResNet-50's first stage, and of
+EfficientNet-Lite0's both at a quarter of the input size and one at an eighth."""
 
 GATES: Mapping[str, float] = {
     "melanoma_probability": 1e-5,
@@ -40,9 +41,9 @@ The graphs compute in float32, whose relative rounding of 6e-8 grows to about 2e
 Probabilities: 1e-5, behind a sigmoid with a slope of at most 1/4. Contributions, log-odds of up to about 10:
 1e-4. Heatmaps: 1e-4, because a heatmap is a sum of positive and negative terms and is divided by its own
 maximum: measured, it is off by 2e-6 times its cancellation (how much larger the terms are than their sum),
-which is 1 to 30 for nearly all. To the first stage the gradient passes 13 more blocks, whose ReLU masks
-switch where an activation is zero but for rounding: 1e-3. Masks are computed from all twelve heatmaps: 1e-3.
-A wrong weight, pad or rule differs by 0.1 and more.
+which is 1 to 30 for nearly all. To the three finest the gradient passes a dozen more blocks, whose masks of
+ReLU or ReLU6 switch where an activation is at a bound but for rounding: 1e-3. Masks are computed from all
+twelve heatmaps: 1e-3. A wrong weight, pad or rule differs by 0.1 and more.
 """
 
 SWITCHING = ("mask_probability", "heatmaps, three finest", "heatmaps, nine others")

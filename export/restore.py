@@ -17,12 +17,13 @@ from torch import Tensor
 from biounet_edge.bundle import MANIFEST_NAME, Bundle
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import WeightFormat
+from biounet_edge.manifest import EncoderSpec, WeightFormat
 from export.builder import dimensions
 from export.components import FUSION, DecoderModule, EncoderModule, decoder_name, encoder_name
 from export.model_card import read_card_notes
 from export.weights import HALF_SUFFIX, WEIGHTS_NAME
 from train.checkpoint import ModelInfo, load_model
+from train.encoders import FAMILIES, Family
 from train.network import BioUNet, NetworkConfig
 
 
@@ -91,7 +92,7 @@ def restore_model(bundle: Bundle) -> tuple[BioUNet, ModelInfo]:
         The network in evaluation mode, without trained projection heads, and what the manifest says about it.
 
     Raises:
-        ExportError: If a component lacks a weight that the network has.
+        ExportError: If a component lacks a weight that the network has, or its family is not known here.
     """
     config = _network_config(bundle)
     model = BioUNet(config)
@@ -132,10 +133,34 @@ def _complete(module: torch.nn.Module, weights: dict[str, Tensor]) -> dict[str, 
 
 
 def _network_config(bundle: Bundle) -> NetworkConfig:
+    image_size_px = bundle.manifest.input.height
+    heatmap_size_px = _last_size(bundle.component(decoder_name(INDICATORS[0])))
+    spec = bundle.manifest.encoder
+    if spec is None:  # format 1: a ResNet-50, whose width follows from the length of its features
+        base_width = _last_size(bundle.component(FUSION)) // NetworkConfig(base_width=1).features
+        return NetworkConfig(base_width, image_size_px, heatmap_size_px)
+    family, base_width = _family(spec)
     return NetworkConfig(
-        base_width=_last_size(bundle.component(FUSION)) // NetworkConfig(base_width=1).features,
-        image_size_px=bundle.manifest.input.height,
-        heatmap_size_px=_last_size(bundle.component(decoder_name(INDICATORS[0]))),
+        base_width,
+        image_size_px,
+        heatmap_size_px,
+        family=family,
+        # None is what a checkpoint says where the decoder has its usual width.
+        decoder_width=None if spec.decoder_width == 4 * base_width else spec.decoder_width,
+    )
+
+
+def _family(spec: EncoderSpec) -> tuple[Family, int]:
+    """The family and its base width."""
+    for family, encoder in FAMILIES.items():
+        if family == spec.family:
+            (base_width,) = encoder.WIDTHS or (spec.base_width,)
+            if base_width is None:
+                raise ExportError(f"the manifest has no base_width, and {family} comes in any width")
+            return family, base_width
+    raise ExportError(
+        f"the bundle's encoders are of the family {spec.family!r}: expected {' or '.join(FAMILIES)}; "
+        "export it again with the version that wrote it"
     )
 
 
@@ -154,6 +179,7 @@ def _info(bundle: Bundle, config: NetworkConfig) -> ModelInfo:
         mean=manifest.input.mean,
         std=manifest.input.std,
         presence_temperatures=manifest.presence_temperatures,
+        presence_shifts=manifest.presence_shifts,
         melanoma_threshold=manifest.melanoma.threshold,
         operating_points=manifest.operating_points,
         data=manifest.training.data,

@@ -102,6 +102,7 @@ class ExplainedEncoder:
         copy.to(weight.device, weight.dtype)
         copy.encoder.load_state_dict(network.encoder.state_dict())
         copy.classification_head.load_state_dict(network.classification_head.state_dict())
+        copy.to(memory_format=torch.channels_last)
         copy.requires_grad_(False).eval()
         return cls(copy.encoder, copy.classification_head)
 

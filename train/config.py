@@ -189,6 +189,9 @@ class StageConfig(Section):
     """Images of an f_Seg update; 0 leaves f_Seg out."""
     segmentation_repeats: int = Field(default=1, ge=1)
     """f_Seg updates in an iteration."""
+    segmentation_images: int | None = Field(default=None, ge=1)
+    """Images with an indicator that f_Seg learns it from, and half as many of all that have a mask of it,
+    filled or empty; None for all."""
     segmentation_cross_entropy: float = Field(default=0.0, ge=0)
     """Weight of the pixels' cross entropy beside the soft dice."""
     image_size_px: int | None = Field(default=None, ge=64, multiple_of=32)

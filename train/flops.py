@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from train.encoders import HEATMAPS
 from train.gradcam import explain
@@ -84,9 +84,33 @@ def count_flops(config: NetworkConfig) -> SubnetworkFlops:
 
 def count(compute: Callable[[], object]) -> float:
     """GFLOPs of everything that a function computes on tensors."""
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_OWN_FORMULAS) as counter:
         compute()
     return float(counter.get_total_flops()) / GIGA
+
+
+def _convolution_backward(
+    gradient: list[int],
+    x: list[int],
+    weight: list[int],
+    _bias: list[int] | None,
+    _stride: list[int],
+    _padding: list[int],
+    _dilation: list[int],
+    transposed: bool,
+    _output_padding: list[int],
+    _groups: int,
+    wanted: list[bool],
+    **_shapes: object,
+) -> int:
+    """Each gradient, the input's and the weight's, takes as many multiply-adds as the convolution itself.
+
+    PyTorch's own formula counts the weight's as if there were no groups.
+    """
+    return conv_flop_count(x, weight, gradient, transposed) * sum(wanted[:2])
+
+
+_OWN_FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 def _backward(output: torch.Tensor) -> None:

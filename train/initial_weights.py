@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Final
 
 import safetensors
 import torch
@@ -13,11 +12,8 @@ from torch import Tensor, nn
 from biounet_edge.errors import CheckpointError, InputError
 from train.checkpoint import load_module, load_tensors
 from train.config import TrainConfig
-from train.encoders import FAMILIES, Family
+from train.encoders import FAMILIES
 from train.network import IndicatorNetwork
-
-IMAGENET_WIDTHS: Final[Mapping[Family, int]] = {"resnet50": 64, "efficientnet_lite0": 32}
-"""Base width that each family's ImageNet weights have."""
 
 
 def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config: TrainConfig) -> list[str]:
@@ -29,7 +25,7 @@ def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config
         config: Of the run.
 
     Returns:
-        Names of the encoder's layers that the published weights lack: they stay random.
+        Names of the encoder's layers or weights that the published weights lack: they stay random.
 
     Raises:
         InputError: If the weights do not fit this width, or are not available.
@@ -75,7 +71,7 @@ def _load_published(network: IndicatorNetwork, config: TrainConfig) -> list[str]
     """Give the encoder published weights; the names of those that the file lacks, which stay random."""
     family = FAMILIES[config.model.family]
     if config.initial_weights == "imagenet":
-        width = IMAGENET_WIDTHS[config.model.family]
+        width = family.IMAGENET_WIDTH
         if config.model.base_width != width:
             raise InputError(
                 f"ImageNet weights are for base_width {width}, the configuration has "
@@ -91,7 +87,9 @@ def _load_published(network: IndicatorNetwork, config: TrainConfig) -> list[str]
         raise CheckpointError(_mismatch(config, origin, str(error))) from error
     if unknown or not own:
         raise CheckpointError(_mismatch(config, origin, f"it has {unknown[0]}" if unknown else "it has none"))
-    return sorted({name.rpartition(".")[0] for name in missing if not name.endswith("num_batches_tracked")})
+    there = {name.partition(".")[0] for name in own}
+    parts = {name.partition(".")[0] if name.partition(".")[0] not in there else name for name in missing}
+    return sorted(name for name in parts if not name.endswith("num_batches_tracked"))
 
 
 def _mismatch(config: TrainConfig, origin: str, why: str) -> str:

@@ -82,11 +82,12 @@ def transpose_convolution(
     Returns:
         Cotangent of its first input, shape (N, C_in, ...).
     """
-    weight = _scaled_weight(builder, node, scale)  # (C_out, C_in / group, kh, kw)
-    window = window_of(node, fixed(dimensions(required(node, 1))[2:]))
+    weight = _scaled_weight(builder, node, scale)
+    sizes = fixed(dimensions(required(node, 1)))  # C_out, C_in / group, kh, kw
+    window = window_of(node, sizes[2:])
     group = node.attributes.get_int("group", 1)
-    if group == 1 and _is_plain(window):
-        return _as_convolution(builder, cotangent, weight, window)
+    if _is_plain(window):
+        return _as_convolution(builder, cotangent, weight, sizes, window, group)
     if weight is node.inputs[1]:
         weight = own_copy(builder, weight)
     return spread(builder, cotangent, weight, window, group, required(node, 0))
@@ -105,18 +106,44 @@ def _scaled_weight(builder: GraphBuilder, node: ir.Node, scale: ir.Value | None)
     return builder.op("Mul", [weight, builder.reshape(scale, [-1] + [1] * (len(dimensions(weight)) - 1))])
 
 
-def _as_convolution(builder: GraphBuilder, cotangent: ir.Value, weight: ir.Value, window: Window) -> ir.Value:
+def _as_convolution(
+    builder: GraphBuilder,
+    cotangent: ir.Value,
+    weight: ir.Value,
+    sizes: list[int],
+    window: Window,
+    group: int,
+) -> ir.Value:
     """dl/dX[c, i] = sum over o and k of G[o, i + p - d k] W[o, c, k]: a convolution with the flipped kernel.
 
-    With k' = K - 1 - k in place of k its padding becomes d (K - 1) - p.
+    With k' = K - 1 - k in place of k its padding becomes d (K - 1) - p. With groups, each has channels of its
+    own to sum over.
     """
-    if flipped := [axis + 2 for axis, size in enumerate(window.kernel) if size > 1]:
-        weight = reverse(builder, weight, flipped, [window.kernel[axis - 2] for axis in flipped])
-    perm = [1, 0, *range(2, 2 + len(window.kernel))]
-    weight = builder.op("Transpose", [weight], {"perm": perm})  # (C_in, C_out, kh, kw)
+    if flipped := [axis for axis, size in enumerate(window.kernel, start=2) if size > 1]:
+        weight = reverse(builder, weight, flipped, [sizes[axis] for axis in flipped])
+    weight = _swap_channels(builder, weight, sizes, group)  # (C_in, C_out / group, kh, kw)
     pads = [reach - pad for reach, pad in zip(window.reach * 2, window.begin + window.end, strict=True)]
-    attributes = {"kernel_shape": window.kernel, "dilations": window.dilations, "pads": pads}
+    attributes: dict[str, int | list[int]] = {
+        "kernel_shape": window.kernel,
+        "dilations": window.dilations,
+        "pads": pads,
+    }
+    if group > 1:
+        attributes["group"] = group
     return builder.op("Conv", [cotangent, weight], attributes)
+
+
+def _swap_channels(builder: GraphBuilder, weight: ir.Value, sizes: list[int], group: int) -> ir.Value:
+    """Turn (C_out, C_in / group, ...) into (C_in, C_out / group, ...)."""
+    outer, inner, *kernel = sizes
+    if group > 1 and outer == group and inner == 1:  # depthwise: one channel to sum over
+        return weight
+    space = range(2, 2 + len(kernel))
+    if group == 1:
+        return builder.op("Transpose", [weight], {"perm": [1, 0, *space]})
+    grouped = builder.reshape(weight, [group, outer // group, inner, *kernel])
+    swapped = builder.op("Transpose", [grouped], {"perm": [0, 2, 1, *(axis + 1 for axis in space)]})
+    return builder.reshape(swapped, [group * inner, outer // group, *kernel])
 
 
 def spread(

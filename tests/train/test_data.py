@@ -407,8 +407,8 @@ def test_resized_input_is_the_mean_of_what_it_covers() -> None:
     pixels = torch.arange(16.0).view(1, 1, 4, 4).expand(1, 3, 4, 4)
     assert resize(pixels, None) is pixels
     assert resize(pixels, 4) is pixels
-    # A pixel of half the size takes 1/8, 3/8, 3/8 and 1/8 of its neighbours; at the edge the outermost is
-    # missing: 3/7, 3/7 and 1/7.
+    # With smoothing, a pixel of half the size has three neighbours' weights of 1/8, 3/8, 3/8, 1/8; at the
+    # edge the outermost is missing: 3/7, 3/7, 1/7.
     edge = torch.tensor([3 / 7, 3 / 7, 1 / 7, 0.0])
     weights = torch.stack([edge, edge.flip(0)])
     torch.testing.assert_close(resize(pixels, 2), weights @ pixels @ weights.T)
@@ -438,8 +438,8 @@ def test_each_side_has_each_finding_in_proportion() -> None:
     parts = {"train": 0.6, "validation": 0.15, "test": 0.25}
     strata = _strata(entry, images)
     assert [len(side) for side in split.values()] == pytest.approx([600, 150, 250], abs=len(strata))
-    # The rarest finding is a stratum of its own and divided exactly; the others are but for rounding and the
-    # draw of those that share an image with a rarer one.
+    # The rarest finding is a stratum of its own, so it is divided exactly; the others are but for
+    # rounding and for the draw of those that share an image with a rarer one.
     for name, tolerance in (("streaks", 1), ("globules", 12), ("pigment_network", 20)):
         having = sum(r.presence[name] for r in images)
         for side, part in parts.items():

@@ -283,8 +283,8 @@ def test_imagenet_weights_of_lite0_are_those_of_its_batch_norms(lite0: Efficient
     for handle in hooks:
         handle.remove()
     assert len(seen) == 49
-    # Spots on skin are no sample of ImageNet, but channels stay within their usual range; with weights in the
-    # wrong place they are off by tens of standard deviations after a few blocks.
+    # Photographs of skin are no sample of ImageNet, but channels stay within their usual range; with
+    # weights in the wrong place they are off by tens of standard deviations after a few blocks.
     assert max(off for off, _ in seen.values()) < 2
     assert min(spread for _, spread in seen.values()) > 0.05
     assert max(spread for _, spread in seen.values()) < 5

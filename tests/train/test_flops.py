@@ -47,6 +47,23 @@ def test_count_holds_the_backward_pass() -> None:
     assert count(lambda: linear(features).sum().backward()) == pytest.approx(3 * 2 * 2 * 7 * 3 / 1e9)
 
 
+def test_count_knows_groups_forward_and_backward() -> None:
+    depthwise = torch.nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False, device="meta")
+    pixels = torch.empty(2, 6, 8, 10, device="meta", requires_grad=True)
+    # 2 images x 80 pixels x 6 channels, each 3 x 3 multiply-adds: forward, and for either gradient.
+    assert count(lambda: depthwise(pixels).sum().backward()) == pytest.approx(3 * 2 * 2 * 80 * 6 * 9 / 1e9)
+
+
+def test_lite0_costs_what_is_published() -> None:
+    config = NetworkConfig(32, 224, 224, family="efficientnet_lite0")
+    flops = count_flops(config)
+    # 407 million multiply-adds with the classifier's 1.3: the release's table.
+    assert flops.encoder_forward == pytest.approx(2 * 0.407, rel=0.06)
+    stem = _convolution_gigaflops(3, 32, 3, 112)
+    head = 2 * config.features * len(config.encoders[0]) / 1e9
+    assert flops.classification_update == pytest.approx(3 * (flops.encoder_forward + head) - stem, rel=1e-9)
+
+
 @pytest.mark.parametrize("config", [NetworkConfig(), SMALL], ids=["full", "small"])
 def test_encoder_forward_is_the_sum_of_its_convolutions(config: NetworkConfig) -> None:
     expected = _encoder_gigaflops(3, config.base_width, config.image_size_px)

@@ -122,11 +122,11 @@ def test_study_differs_from_its_bio_u_net_as_the_papers_row_does(row: str) -> No
 
 
 def test_study_begins_from_weights_that_saw_no_held_out_image() -> None:
-    encoder, study = load_config(STUDY / "encoder.toml"), load_config(STUDY / "bio_u_net.toml")
-    assert study.initial_weights.endswith("runs/encoder/stages/pretrain-2.safetensors")
-    assert study.data.split_seed == encoder.data.split_seed
+    start, study = load_config(STUDY / "start.toml"), load_config(STUDY / "bio_u_net.toml")
+    assert study.initial_weights.endswith("runs/start/stages/pretrain-2.safetensors")
+    assert study.data.split_seed == start.data.split_seed
     # A photograph's side depends on the first source that has it, its fractions and the seed.
-    sides = {s.name: (s.images, s.validation, s.test) for s in encoder.data.annotated}
+    sides = {s.name: (s.images, s.validation, s.test) for s in start.data.annotated}
     shared = [s for s in study.data.annotated if s.name in sides]
     assert {s.name: (s.images, s.validation, s.test) for s in shared} == {
         s.name: sides[s.name] for s in shared

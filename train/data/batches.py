@@ -146,6 +146,15 @@ class Batches:
         )
         return self.annotated.images(drawn[self.share.of(count, "plain batch")].tolist())
 
+    def _some(self, indices: list[int], count: int, purpose: str) -> list[int]:
+        """At most so many of these images, the same ones in the whole run."""
+        if count >= len(indices):
+            return indices
+        generator = Generator().manual_seed(derive_seed(self.seed, "some", purpose))
+        return [
+            indices[place] for place in torch.randperm(len(indices), generator=generator)[:count].tolist()
+        ]
+
     def sample(self, indices: Sequence[int], count: int, purpose: str) -> list[int]:
         """Some of these annotated images, without replacement, by the weights of their sources, in order."""
         generator = Generator().manual_seed(derive_seed(self.seed, purpose))
@@ -166,14 +175,25 @@ class Batches:
             weights = weights * _rarity(labels, balance)
         return torch.multinomial(weights, count, replacement=True, generator=generator)
 
-    def draw_segmentation(self, count: int, indicator: str, generator: Generator) -> list[int]:
+    def draw_segmentation(
+        self, count: int, indicator: str, generator: Generator, limit: int | None = None
+    ) -> list[int]:
         """Indices of annotated images with a mask of an indicator.
 
         Half of them have the indicator, as far as such images exist: rare indicators would otherwise give
         batches of empty masks.
+
+        Args:
+            count: Number of images.
+            indicator: Whose masks are wanted.
+            generator: Draws them.
+            limit: As `StageConfig.segmentation_images`.
         """
         present = self.annotated.with_filled_mask(indicator)
         known = self.annotated.with_mask(indicator)
+        if limit is not None:
+            present = self._some(present, limit, f"{indicator}, filled")
+            known = self._some(known, max(1, limit // 2), f"{indicator}, known")
         pools = [present or known if position % 2 == 0 else known for position in range(count)]
         return [pool[int(torch.randint(len(pool), (), generator=generator))] for pool in pools]
 
@@ -223,7 +243,9 @@ class _Iterations(Dataset[Material]):
         segmentation = []
         for _ in range(stage.segmentation_repeats if stage.segmentation_batch and plan.localised else 0):
             indicator = plan.indicator(iteration)
-            chosen = batches.draw_segmentation(stage.segmentation_batch, indicator, generator)
+            chosen = batches.draw_segmentation(
+                stage.segmentation_batch, indicator, generator, stage.segmentation_images
+            )
             chosen = chosen[batches.share.of(len(chosen), "segmentation_batch")]
             images = batches.annotated.images(chosen)
             masks = batches.annotated.masks(chosen, indicator)

@@ -88,6 +88,8 @@ class EfficientNetLite0(Encoder):
 
     STEM = "conv_stem"
     BLOCKS = sum(stage.blocks for stage in STAGES)
+    IMAGENET_WIDTH = STEM_CHANNELS
+    EXPLAINED = EXPLAINED
     WIDTHS = (STEM_CHANNELS,)
 
     def __init__(self, channels_in: int = 3, base_width: int = STEM_CHANNELS, *, pooled: bool = True) -> None:

@@ -31,6 +31,10 @@ class Encoder(nn.Module, ABC):
     """Name of the stem's convolution, the one layer that depends on the number of input channels."""
     BLOCKS: ClassVar[int]
     """How many blocks there are."""
+    IMAGENET_WIDTH: ClassVar[int]
+    """Base width that the ImageNet weights have."""
+    EXPLAINED: ClassVar[tuple[int, ...]]
+    """Indices of the blocks with a heatmap, HEATMAPS of them."""
     WIDTHS: ClassVar[tuple[int, ...] | None]
     """Base widths that exist; None for any."""
 

@@ -52,6 +52,12 @@ class ResNet50(Encoder):
 
     STEM = "conv1"
     BLOCKS = sum(BOTTLENECKS)
+    IMAGENET_WIDTH = 64
+    EXPLAINED = tuple(
+        sum(BOTTLENECKS[: stage + 1]) - HEATMAPS_PER_STAGE + index
+        for stage in range(len(BOTTLENECKS))
+        for index in range(HEATMAPS_PER_STAGE)
+    )
     WIDTHS = None
 
     def __init__(self, channels_in: int = 3, base_width: int = 64, *, pooled: bool = True) -> None:

@@ -37,6 +37,16 @@ def test_stride_one_is_a_convolution_and_stride_two_a_transposed_one() -> None:
     assert "ConvTranspose" in operators(convolution(**window, strides=[2, 2]))
 
 
+@pytest.mark.parametrize(("inner", "outer"), [(1, 1), (2, 3)], ids=["depthwise", "grouped"])
+def test_groups_of_stride_one_are_a_convolution_with_groups(inner: int, outer: int) -> None:
+    window = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "group": 4}
+    sample = Sample([np.zeros((1, 4 * inner, 8, 8)), weights(4 * outer, inner, 3, 3)], window)
+    model = backward(Case("Conv", conv, st.just(sample)), sample, np.float32)
+    assert "ConvTranspose" not in operators(model)
+    groups = [node.attributes.get_int("group", 1) for node in model.graph if node.op_type == "Conv"]
+    assert groups == [4, 4]
+
+
 @pytest.mark.parametrize("strides", [[1, 1], [2, 2]])
 def test_no_backward_operator_reads_a_forward_weight(strides: list[int]) -> None:
     model = convolution(kernel_shape=[1, 1], strides=strides)
