@@ -236,8 +236,10 @@ class TrainConfig(Section):
     model: ModelConfig = ModelConfig()
     data: DataConfig
     initial_weights: str = "imagenet"
-    """`imagenet` (torchvision downloads them), `random`, or a file, relative to this one: torchvision's
-    ResNet-50 weights (.pth, .safetensors) for a machine without network, or a pretraining stage of a run."""
+    """`imagenet` (torchvision downloads ResNet-50's, a package holds EfficientNet-Lite0's), `random`, or a
+    file, relative to this one: an encoder's weights (.pth, .safetensors; ResNet-50's with torchvision's
+    names) for a machine without network, or a pretraining stage of a run. Layers that a file lacks stay
+    random."""
     contrastive_temperature: float = Field(default=0.5, gt=0)
     positive_weight_limit: float = Field(default=1.0, ge=1)
     """Positives of a task weigh negatives / positives, at most this; 1 weighs all labels alike."""

@@ -23,11 +23,11 @@ class Explanation:
     logits: Tensor
     """All logits of the classification head, shape (N, tasks)."""
     raw_heatmaps: list[Tensor]
-    """ReLU(sum_k alpha_k A_k) of each of the 12 bottlenecks at its own resolution, each (N, h, w)."""
+    """ReLU(sum_k alpha_k A_k) of each of the 12 explained blocks at its own resolution, each (N, h, w)."""
 
 
 def explain(encoder: Encoder, classification_head: nn.Module, pixels: Tensor, task: int) -> Explanation:
-    """Compute the Grad-CAM heatmaps of all target bottlenecks in one backward pass.
+    """Compute the Grad-CAM heatmaps of all explained blocks in one backward pass.
 
     The weights get no gradient, and nothing that is returned carries one: Algorithm 1 wants no gradient
     through the heatmaps.

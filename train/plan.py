@@ -23,7 +23,7 @@ def describe_plan(run: Run) -> list[str]:
     """Lines that say what a run will do.
 
     The time comes from one small update of each subnetwork on the device itself; reading images, validation
-    and fusion are not in it.
+    and fusion are not in it. It is an upper bound where blocks are frozen or heatmaps kept.
     """
     config, flops = run.config, count_flops(run.network_config)
     size = config.model.image_size_px
@@ -48,11 +48,16 @@ def describe_plan(run: Run) -> list[str]:
     for name, stage, networks in _stages(run):
         count = networks * stage.epochs * stage.iterations
         updates = _images(stage)
-        per_iteration = sum(seconds[update] * images for update, images in updates.items())
-        work = sum(_gflops(flops, update) * images for update, images in updates.items())
+        # Convolutions cost in proportion to the pixels.
+        part = ((stage.image_size_px or size) / size) ** 2
+        parts = {"f_CLR": part, "f_Res": part}
+        images_of = {update: images * parts.get(update, 1.0) for update, images in updates.items()}
+        per_iteration = sum(seconds[update] * images for update, images in images_of.items())
+        work = sum(_gflops(flops, update) * images for update, images in images_of.items())
         total += count * per_iteration / processes
+        at = f" at {stage.image_size_px}x{stage.image_size_px} px" if stage.image_size_px else ""
         lines.append(
-            f"{name}: {networks} x {stage.epochs} epochs of {stage.iterations} iterations "
+            f"{name}: {networks} x {stage.epochs} epochs of {stage.iterations} iterations{at} "
             f"({_describe_updates(stage)}), {work:,.4g} GFLOPs an iteration"
         )
     per_image = ", ".join(f"{update} {_gflops(flops, update):.4g}" for update in seconds)
@@ -64,10 +69,9 @@ def describe_plan(run: Run) -> list[str]:
 def _stages(run: Run) -> Iterator[tuple[str, StageConfig, int]]:
     for index, stage in enumerate(run.config.pretrain):
         yield f"pretrain-{index + 1}", stage, 1
-    if not run.config.indicator.epochs:
-        return
     names = ", ".join(encoder_name(tasks) for tasks in run.config.model.encoders)
-    yield f"Algorithm 1 ({names})", run.config.indicator, len(run.config.model.encoders)
+    if run.config.indicator.epochs:
+        yield f"Algorithm 1 ({names})", run.config.indicator, len(run.config.model.encoders)
     if run.config.segmentation is not None:
         yield "f_Seg", run.config.segmentation, len(run.config.model.encoders)
 

@@ -323,7 +323,12 @@ def _age_group(age: str) -> str:
     if age == "unknown":
         return age
     young, old = AGES
-    years = float(age)
+    try:
+        years = float(age)
+    except ValueError as error:
+        raise DatasetError(
+            f"expected years or an empty cell for an age, got {age!r}; correct the table of metadata"
+        ) from error
     return (
         f"under {young}" if years < young else f"{young} to {old - 1}" if years < old else f"{old} and older"
     )

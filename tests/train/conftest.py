@@ -96,3 +96,19 @@ class Interruption(Silence):
         self.epochs -= " epoch " in text
         if self.epochs == 0:
             raise KeyboardInterrupt
+
+
+class Halt(Silence):
+    """Stops a run after its n-th iteration."""
+
+    def __init__(self, iterations: int) -> None:
+        self.left = iterations
+        self.training = False
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        self.training = what not in ("read images", "fusion")
+
+    def advance(self, count: int = 1) -> None:
+        self.left -= count * self.training
+        if self.left == 0:
+            raise KeyboardInterrupt

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from train.data.augmentation import CLASSIFICATION, CONTRASTIVE, Augmentation, Drawn, apply
+from train.data.augmentation import (
+    CLASSIFICATION,
+    CONTRASTIVE,
+    OF_CLASSIFICATION,
+    STRONG,
+    Augmentation,
+    Drawn,
+    apply,
+)
 
 
 @pytest.fixture
@@ -62,3 +70,52 @@ def test_a_fixed_augmentation_is_exact() -> None:
     half = Augmentation(area=(0.25, 0.25)).draw(3, torch.Generator().manual_seed(4))
     lengths = half.theta[:, :, :2].norm(dim=1)
     torch.testing.assert_close(lengths, torch.full((3, 2), 0.5))
+
+
+def test_channels_multiply_apart(images: torch.Tensor) -> None:
+    changed = apply(images * 0.5, drawn([[1.0, 0, 0], [0, 1, 0]], channels=(1.5, 1.0, 0.5)))
+    torch.testing.assert_close(changed, images * 0.5 * torch.tensor([1.5, 1.0, 0.5]).view(3, 1, 1))
+
+
+def test_values_stay_between_black_and_white(images: torch.Tensor) -> None:
+    changed = apply(images, drawn([[1.0, 0, 0], [0, 1, 0]], channels=(2.0, 1.0, 1.0)))
+    torch.testing.assert_close(changed[:, 0], (2 * images[:, 0]).clamp(0, 1))
+
+
+def test_the_result_may_have_another_size(images: torch.Tensor) -> None:
+    half = apply(images, drawn([[1.0, 0, 0], [0, 1, 0]]), 16)
+    assert half.shape == (4, 3, 16, 16)
+    # At half the size each sample lies in the middle of four pixels.
+    torch.testing.assert_close(half, torch.nn.functional.avg_pool2d(images, 2))
+
+
+def test_a_size_of_its_own_does_not_change_what_is_drawn(images: torch.Tensor) -> None:
+    whole = STRONG.draw(4, torch.Generator().manual_seed(5))
+    large = torch.nn.functional.interpolate(images, scale_factor=8.0, mode="bilinear")
+    same, half = apply(large, whole), apply(large, whole, 128)
+    # But for interpolation: the image is smooth.
+    assert (torch.nn.functional.avg_pool2d(same, 2) - half).abs().mean() < 0.01
+
+
+def test_strong_draws_keep_to_their_ranges() -> None:
+    draw = STRONG.draw(500, torch.Generator().manual_seed(2))
+    area = torch.linalg.det(draw.theta[:, :, :2]).abs()
+    assert 0.5 <= area.min() < 0.52
+    assert 1.08 < area.max() <= 1.1001
+    assert 0.9 <= draw.channels.min() < 0.91
+    assert 1.09 < draw.channels.max() <= 1.1
+    assert 0.75 <= draw.colour.min() < 0.77
+
+
+def test_mild_draws_leave_the_channels_as_they_are() -> None:
+    draw = CLASSIFICATION.draw(50, torch.Generator().manual_seed(2))
+    assert torch.equal(draw.channels, torch.ones(50, 3))
+    assert OF_CLASSIFICATION == {"mild": CLASSIFICATION, "strong": STRONG}
+
+
+def test_a_part_of_a_strongly_augmented_batch_undergoes_what_it_would_in_the_whole(
+    images: torch.Tensor,
+) -> None:
+    whole = STRONG.draw(4, torch.Generator().manual_seed(1))
+    part = apply(images[1:3], whole.part(slice(1, 3)), 16)
+    torch.testing.assert_close(part, apply(images, whole, 16)[1:3])

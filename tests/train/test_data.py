@@ -587,3 +587,49 @@ def test_metadata_that_cannot_be_read_are_refused(
         path.write_text(content)
     with pytest.raises(DatasetError, match=message):
         read_annotated(with_metadata, tmp_path)
+
+
+def with_streaks(present: int, absent: int) -> ImageSet:
+    """Images with a mask of streaks, filled in the first of them."""
+    found = [
+        Record(
+            str(i), Path("x"), "rendered", presence={"streaks": i < present}, masks={"streaks": Path("mask")}
+        )
+        for i in range(present + absent)
+    ]
+    return ImageSet(found, 64, cache=False)
+
+
+def test_f_seg_may_learn_from_a_part_of_the_masks(config: TrainConfig) -> None:
+    images = with_streaks(40, 200)
+    batches = Batches(config, images, images, Share())
+    filled, known = set(), set()
+    for iteration in range(60):
+        drawn = batches.draw_segmentation(8, "streaks", batches.generator("x", iteration, "draw"), 10)
+        filled |= set(drawn[::2])
+        known |= set(drawn[1::2])
+    # Ten that have streaks, and five of all that have a mask.
+    assert len(filled) == 10
+    assert max(filled) < 40
+    assert len(known) == 5
+    assert max(known) >= 40
+
+
+def test_the_part_of_the_masks_is_that_of_the_run(config: TrainConfig) -> None:
+    images = with_streaks(40, 200)
+
+    def part(seed: int) -> set[int]:
+        batches = Batches(config.model_copy(update={"seed": seed}), images, images, Share())
+        return set(batches.draw_segmentation(400, "streaks", torch.Generator().manual_seed(0), 10)[::2])
+
+    assert part(1) == part(1) != part(2)
+
+
+def test_a_limit_above_the_number_of_masks_changes_nothing(config: TrainConfig) -> None:
+    images = with_streaks(4, 8)
+    batches = Batches(config, images, images, Share())
+    plain, limited = (
+        batches.draw_segmentation(16, "streaks", torch.Generator().manual_seed(0), limit)
+        for limit in (None, 24)
+    )
+    assert plain == limited

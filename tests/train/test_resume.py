@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from biounet_edge.errors import InputError
-from tests.train.conftest import Interruption
+from tests.train.conftest import Halt, Interruption
 from train.checkpoint import load_tensors
 from train.config import TrainConfig, load_config
 from train.engine import Engine, Machine
@@ -33,22 +33,6 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     resumed, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-
-
-class Halt(Silence):
-    """Stops a run after its n-th iteration."""
-
-    def __init__(self, iterations: int) -> None:
-        self.left = iterations
-        self.training = False
-
-    def begin(self, what: str, total: int, done: int = 0) -> None:
-        self.training = what not in ("read images", "fusion")
-
-    def advance(self, count: int = 1) -> None:
-        self.left -= count * self.training
-        if self.left == 0:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("iterations", [4, 5])

@@ -1,4 +1,4 @@
-"""Grad-CAM++ and Layer-CAM as pytorch-grad-cam computes them, on the last bottleneck of our encoder.
+"""Grad-CAM++ and Layer-CAM as pytorch-grad-cam computes them, on the last block of our encoder.
 
 Source: https://github.com/jacobgil/pytorch-grad-cam; Chattopadhay et al., Grad-CAM++, 2018, arXiv:1710.11063;
 Jiang et al., LayerCAM, 2021, doi:10.1109/TIP.2021.3089943

@@ -19,7 +19,7 @@ uint8 on the CPU; and the indicator: to maps in [0, 1], shape (N, H, W)."""
 
 
 def grad_cam(network: IndicatorNetwork, images: Tensor, indicator: str) -> NDArray[np.float32]:
-    """Grad-CAM of the last bottleneck, resized and divided by its maximum: the paper's localisation mask."""
+    """Grad-CAM of the last block, resized and divided by its maximum: the paper's localisation mask."""
     last = _raw_heatmaps(network, images, indicator)[-1]
     return stack_heatmaps([last], images.shape[1])[:, 0].cpu().numpy()
 

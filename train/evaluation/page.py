@@ -37,10 +37,10 @@ NOT_MEASURED: Final = "not measured"
 
 READING: Final = """\
 cDC is the continuous Dice coefficient of the map as it is: its mean over filled true masks, and over all
-known masks, where the map of an indicator whose probability is below its operating point is empty and two
-empty masks score 1. Dice and Jaccard are means over filled true masks of the map cut at its operating point.
+known masks, where the map of an indicator that is not reported as present is empty and two empty masks
+score 1. Dice and Jaccard are means over filled true masks of the map cut at its operating point.
 Pooled Jaccard is that of ISIC 2018 Task 2: over the pixels of all images with a known mask, the map of an
-indicator reported as absent being empty."""
+indicator that is not reported as present being empty."""
 
 
 def format_page(evaluation: Evaluation) -> str:
@@ -80,7 +80,8 @@ def _settings(evaluation: Evaluation) -> Iterator[str]:
         yield f"**A quick look: the images are a random sample of {settings.sampled_from}.**"
     yield (
         f"In brackets: 95 % percentile bootstrap over images, {settings.resamples} resamples, "
-        f"seed {settings.seed}. Over a handful of images it is too narrow; over one it has no width."
+        f"seed {settings.seed}. Over a handful of images it is too narrow; over one it has no width. Of "
+        "sensitivity, specificity and predictive value it is Wilson's."
     )
     yield (
         f"Binary masks: heatmaps are cut at {settings.heatmap_threshold}, the decoder's masks at the model's "

@@ -29,7 +29,7 @@ class Figure(_Section):
 
     value: FiniteFloat
     low: FiniteFloat
-    """Lower end of the 95 % bootstrap interval over images."""
+    """Lower end of its 95 % interval: by bootstrap over images, of rates at an operating point Wilson's."""
     high: FiniteFloat
 
     @classmethod
@@ -136,7 +136,7 @@ class Localisation(_Section):
     cdc_filled: Figure | None
     """Continuous Dice of the map as it is, mean over filled masks."""
     cdc_all: Figure | None
-    """Continuous Dice over all known masks, the map of an indicator reported as absent being empty."""
+    """Continuous Dice over all known masks, the map of an indicator not reported as present being empty."""
     dice: Figure | None
     """Dice of the binary mask, mean over filled masks."""
     jaccard: Figure | None

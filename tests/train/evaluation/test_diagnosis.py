@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from biounet_edge.evaluation import probabilities
+from biounet_edge.evaluation.decisions import Rate
 from train.evaluation.diagnosis import calibration_error, judge_diagnosis, judge_presence
 
 NAN = math.nan
@@ -117,3 +119,44 @@ def test_presence_of_one_class_has_no_auc() -> None:
     assert presence is not None
     assert presence.auc is None
     assert judge_presence(np.array([NAN]), np.array([0.1]), 0.5, 0, 10) is None
+
+
+def test_rates_at_the_operating_point_have_wilsons_intervals() -> None:
+    labels = np.array([1.0] * 4 + [0.0] * 6 + [NAN])
+    diagnosis = judge_diagnosis(labels, np.array([0.9] * 3 + [0.1] * 7 + [0.9]), 0.5, 0, 20)
+    assert diagnosis is not None
+    for name, rate in (("sensitivity", Rate(3, 4)), ("specificity", Rate(6, 6))):
+        figure = getattr(diagnosis.figures, name)
+        assert (figure.value, figure.low, figure.high) == (rate.value, *rate.interval)
+
+
+def test_the_predictive_value_is_that_of_what_is_called_present() -> None:
+    labels, probability = np.array([1.0, 0.0, 1.0, 0.0, NAN]), np.array([0.9, 0.8, 0.7, 0.1, 0.9])
+    presence = judge_presence(labels, probability, 0.7, 0, 20)
+    assert presence is not None
+    assert presence.predictive_value is not None
+    assert presence.predictive_value.value == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.95])
+def test_without_a_call_there_is_no_predictive_value(threshold: float | None) -> None:
+    presence = judge_presence(np.array([1.0, 0.0]), np.array([0.9, 0.8]), threshold, 0, 20)
+    assert presence is not None
+    assert presence.predictive_value is None
+    assert presence.auc is not None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_figures_equal_those_without_pytorch(seed: int) -> None:
+    labels, probability = random_case(seed)
+    diagnosis = judge_diagnosis(labels, probability, 0.4, 0, 2)
+    assert diagnosis is not None
+    figures = diagnosis.figures
+    assert figures.auc is not None
+    assert figures.average_precision is not None
+    # torchmetrics computes in float32.
+    assert figures.auc.value == pytest.approx(probabilities.auc(labels, probability), abs=1e-6)
+    precision = probabilities.average_precision(labels, probability)
+    assert figures.average_precision.value == pytest.approx(precision, abs=1e-6)
+    error = probabilities.calibration_error(labels, probability)
+    assert figures.calibration_error.value == pytest.approx(error, abs=1e-6)

@@ -171,3 +171,28 @@ def test_info_is_described(model: BioUNet, records: list[Record]) -> None:
     assert (section.name, section.row, section.seed, section.config) == ("tiny", "bio_u_net", 3, "tiny.toml")
     assert (section.base_width, section.image_size_px) == (4, 64)
     assert section.training == tuple(info.data)
+
+
+def test_an_indicator_without_an_operating_point_is_nowhere_present(
+    model: BioUNet, records: list[Record]
+) -> None:
+    points = all_points(0.0) | {"streaks": OperatingPoint(presence=None, mask=0.45)}
+    evaluation = run(model, records, operating_points=points)
+    assert evaluation.presence["streaks"].predictive_value is None
+    assert evaluation.presence["streaks"].auc is not None
+    assert evaluation.presence["globules"].predictive_value is not None
+    of = evaluation.localisation["decoder"]["streaks"]
+    assert of.cdc_all is not None
+    assert of.cdc_all.value == pytest.approx(1 - of.images_filled / of.images)
+    assert evaluation.pooled_jaccard["decoder"]["streaks"] == 0
+    assert evaluation.pooled_jaccard["decoder"]["globules"] > 0
+
+
+def test_what_is_called_present_is_judged_at_its_operating_point(
+    model: BioUNet, records: list[Record]
+) -> None:
+    evaluation = run(model, records, operating_points=all_points(0.0))
+    for indicator in INDICATORS:
+        value, having = evaluation.presence[indicator].predictive_value, evaluation.data.counts[indicator]
+        assert value is not None
+        assert value.value == pytest.approx(having.present / len(records))

@@ -98,3 +98,12 @@ def test_the_true_mask_itself_scores_one() -> None:
     truth, _ = random_map(5)
     of = summarise([score_map(truth, truth.astype(np.float32), True, 0.6)], 0, 10)
     assert values_of(of) == [1.0] * (4 + len(THRESHOLDS))
+
+
+def test_a_mask_of_everything_is_judged_over_filled_masks() -> None:
+    truths = [random_map(seed)[0] for seed in (0, 1)]
+    of = summarise([*map(score, (0, 1)), score_map(EMPTY, random_map(3)[1], True, 0.6)], 0, 10)
+    # Each overlaps with all pixels of the truth, of 72.
+    expected = [2 * truth.sum() / (truth.sum() + 72) for truth in truths]
+    assert of.cdc_everything == pytest.approx(np.mean(expected))
+    assert summarise([score_map(EMPTY, random_map(3)[1], True, 0.6)], 0, 10).cdc_everything is None

@@ -68,3 +68,27 @@ def test_a_sample_says_that_it_is_one(evaluation: Evaluation) -> None:
 
 def test_page_says_at_which_size_masks_are_compared(evaluation: Evaluation) -> None:
     assert "compared at 64 x 64 pixels: the true masks are reduced to it" in format_page(evaluation)
+
+
+def test_the_page_says_whose_intervals_they_are(evaluation: Evaluation) -> None:
+    settings = Settings(resamples=100, seed=0, sampled_from=None, lime_samples=None, heatmap_threshold=0.6)
+    page = format_page(evaluation.model_copy(update={"settings": settings}))
+    assert "95 % percentile bootstrap over images, 100 resamples" in page
+    assert "Of sensitivity, specificity and predictive value it is Wilson's." in page
+
+
+def test_rates_at_the_operating_point_are_shown(evaluation: Evaluation) -> None:
+    figure = Figure(value=0.8, low=0.7, high=0.9)
+    figures = DiagnosisFigures(
+        accuracy=figure,
+        balanced_accuracy=None,
+        auc=None,
+        average_precision=None,
+        sensitivity_at_95_specificity=None,
+        sensitivity=figure,
+        calibration_error=figure,
+    )
+    judged = Diagnosis(images=9, melanomas=4, figures=figures)
+    page = format_page(evaluation.model_copy(update={"diagnosis": judged}))
+    assert "| sensitivity at the operating point | 0.800 (0.700 to 0.900) |" in page
+    assert "| specificity at the operating point | not measured |" in page

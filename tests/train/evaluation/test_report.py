@@ -85,3 +85,12 @@ def test_figures_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     content = {**CONTENT, "pooled_jaccard": {"grad_cam": {"mean": float("nan")}}}
     with pytest.raises(InputError, match="finite number"):
         load_evaluation(write(tmp_path / "evaluation.json", content))
+
+
+def test_an_evaluation_from_before_operating_points_were_judged_is_read(tmp_path: Path) -> None:
+    older = json.loads(json.dumps(CONTENT))
+    del older["presence"]["streaks"]["predictive_value"]
+    del older["localisation"]["grad_cam"]["streaks"]["cdc_everything"]
+    evaluation = load_evaluation(write(tmp_path / "evaluation.json", older))
+    assert evaluation.presence["streaks"].predictive_value is None
+    assert evaluation.localisation["grad_cam"]["streaks"].cdc_everything is None
