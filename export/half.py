@@ -18,7 +18,7 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _FOLLOWING = frozenset({"Relu", "Clip", "MaxPool", "Add", "Mul", "Concat", "Resize", "Slice", "Pad"})
 """Operators that compute in float16 where one of their inputs comes from another float16 operator."""
 
-_COMPARISONS = frozenset({"Equal"})
+_COMPARISONS = frozenset({"Greater", "Less"})
 """Operators that read float16 there, and return a boolean."""
 
 

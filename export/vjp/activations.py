@@ -43,8 +43,16 @@ def thresholded_relu(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotan
 
 @rule("Clip")
 def clip(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
-    """For y = x between two bounds: dl/dx = g [y = x]."""
-    return {0: g * builder.where_equal(required(node, 0), node.outputs[0], like=g)}
+    """For y = x between two bounds: dl/dx = g [low < y < high].
+
+    Not g [y = x]: where an engine computes a float16 graph in float32, it may round one of them only.
+    """
+    y, bounds = node.outputs[0], zip(("Greater", "Less"), node.inputs[1:], strict=False)
+    within = [builder.op(operator, [y, bound]) for operator, bound in bounds if bound is not None]
+    if not within:
+        return {0: g}
+    inside = within[0] if len(within) == 1 else builder.op("And", within)
+    return {0: g * builder.cast(inside, element_type(g))}
 
 
 @rule("Sigmoid")

@@ -123,6 +123,14 @@ def components(small_model: BioUNet) -> dict[str, ir.Model]:
 
 
 @pytest.fixture(scope="session")
+def lite0_info(info: ModelInfo, lite0_model: BioUNet) -> ModelInfo:
+    points = {name: OperatingPoint(presence=None, mask=0.6) for name in INDICATORS}
+    shifts = {name: 0.2 for name in INDICATORS}
+    changed = {"network": lite0_model.config, "operating_points": points, "presence_shifts": shifts}
+    return info.model_copy(update=changed)
+
+
+@pytest.fixture(scope="session")
 def lite0_components(lite0_model: BioUNet) -> dict[str, ir.Model]:
     return make_components(lite0_model, report=lambda line: None)
 
@@ -138,6 +146,21 @@ def exported(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("export.draft.make_components", lambda model, report: components)
         return out, export_bundle(checkpoint, out, ExportOptions(version="1.2.3", card_notes=notes))
+
+
+@pytest.fixture(scope="session")
+def lite0_bundle(
+    lite0_model: BioUNet,
+    lite0_info: ModelInfo,
+    lite0_components: dict[str, ir.Model],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    source = tmp_path_factory.mktemp("lite0")
+    save_model(source, lite0_model, lite0_info)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.draft.make_components", lambda model, report: lite0_components)
+        export_bundle(source, source / "bundle", ExportOptions(version="1.2.3"))
+    return source / "bundle"
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.zoo.runtimes import load_openvino
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import InputSpec
+from export.components import encoder_name
 from export.compose import compose
 from export.half import to_float16
 from export.parity import open_graph
@@ -100,22 +101,36 @@ def test_no_transposed_convolution_reads_the_weight_of_a_convolution(
     assert weights["Conv"].isdisjoint(weights["ConvTranspose"])
 
 
-@pytest.mark.parametrize("convert", [ir.Model.clone, to_float16], ids=["float32", "float16"])
+@pytest.mark.parametrize(
+    ("convert", "typical"), [(ir.Model.clone, 0.9999), (to_float16, 0.999)], ids=["float32", "float16"]
+)
 def test_openvino_computes_the_heatmaps_of_onnxruntime(
-    lite0_components: dict[str, ir.Model], images: NDArray[np.uint8], convert: Convert, tmp_path: Path
+    lite0_components: dict[str, ir.Model],
+    images: NDArray[np.uint8],
+    convert: Convert,
+    typical: float,
+    tmp_path: Path,
 ) -> None:
+    """Where OpenVINO takes one weight for another, they correlate by 0.3; a ReLU6 may switch on one image."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     parts = {name: convert(model) for name, model in lite0_components.items()}
     model = compose("full", parts, spec(LITE0_SIZE_PX))
+    stacks = [f"{encoder_name(indicator)}/heatmaps" for indicator in INDICATORS]
+    values = ir.convenience.create_value_mapping(model.graph)
+    model.graph.outputs.extend(values[name] for name in stacks)
     write_graphs({"full.onnx": model}, tmp_path)
     expected = open_graph(model)(image=images)
     actual = load_openvino(tmp_path / "full.onnx")({"image": images})
-    for name in ("heatmap", "mask_probability"):
-        for one, other in zip(
-            *(array[name].reshape(-1, np.prod(array[name].shape[2:])) for array in (actual, expected)),
-            strict=True,
-        ):
-            assert np.corrcoef(one, other)[0, 1] > 0.9999, name
+    for name in ("heatmap", *stacks):
+        maps = [array[name].reshape(-1, np.prod(array[name].shape[-2:])) for array in (actual, expected)]
+        shown = maps[1].any(axis=1)
+        assert shown.mean() > 0.5
+        assert (maps[0].any(axis=1) == shown).all()
+        found = [
+            np.corrcoef(one, other)[0, 1] for one, other in zip(maps[0][shown], maps[1][shown], strict=True)
+        ]
+        assert np.median(found) > typical, name
+        assert min(found) > 0.95, name
 
 
 def test_a_shared_weight_stored_in_float16_has_one_cast(merged: ir.Model, tmp_path: Path) -> None:

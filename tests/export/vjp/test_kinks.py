@@ -79,12 +79,15 @@ def test_the_slope_at_a_kink_is_pytorchs(
     np.testing.assert_allclose(actual[0], expected[0], rtol=1e-6)
 
 
-def test_a_bound_that_is_reached_lets_the_gradient_through() -> None:
-    """Any slope from 0 to 1 would do there; PyTorch has had several."""
+def test_a_bound_that_is_reached_stops_the_gradient() -> None:
+    """As in PyTorch's relu6 and hardtanh; its clamp lets it through."""
     sample = Sample([np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), np.array(-1.0), np.array(1.0)])
-    model = backward(Case("Clip", torch.clamp, st.just(sample)), sample, np.float32)
-    gradient = run(model, [*differentiated(sample), np.full(5, 3.0)])[1]
-    np.testing.assert_array_equal(gradient, [0, 3, 3, 3, 0])
+    case = Case("Clip", lambda x, low, high: functional.hardtanh(x, -1, 1), st.just(sample))
+    actual = run(backward(case, sample, np.float32), [*differentiated(sample), np.full(5, 3.0)])[1]
+    np.testing.assert_array_equal(actual, [0, 0, 3, 0, 0])
+    x = torch.tensor([-1.0, 1.0], requires_grad=True)
+    functional.hardtanh(x).sum().backward()
+    assert not x.grad.any()
 
 
 def test_the_norm_of_nothing_but_zeros_sends_back_zeros() -> None:
