@@ -157,7 +157,7 @@ class _Training:
             judged = cast(IndicatorNetwork, self.averaged.module)
         figures: dict[str, float] = {}
         if run.engine.is_first:
-            figures = validate(judged, run.validation, run.validating_sources, self.plan)
+            figures = validate(judged, run.validation, run.validating_sources, self.plan, run.engine)
         figures = run.engine.broadcast(figures)
         reached = score(figures)
         if reached is None or position.score is None or reached > position.score:

@@ -14,6 +14,7 @@ from train.algorithm import ExplainedEncoder
 from train.config import TASKS
 from train.data.batches import Plan
 from train.data.dataset import ImageSet, normalise, resize
+from train.engine import Engine
 from train.network import IndicatorNetwork
 
 BATCH = 8
@@ -21,7 +22,7 @@ BATCH = 8
 
 
 def validate(
-    network: IndicatorNetwork, images: ImageSet, sources: frozenset[str], plan: Plan
+    network: IndicatorNetwork, images: ImageSet, sources: frozenset[str], plan: Plan, engine: Engine
 ) -> dict[str, float]:
     """Validation figures of a network.
 
@@ -30,6 +31,7 @@ def validate(
         images: The validation side.
         sources: Names of the sources whose labels count.
         plan: Its stage; with f_Seg, masks are judged too.
+        engine: In whose precision images are classified; heatmaps need float32.
 
     Returns:
         AUC of each task as `auc_<task>`, continuous Dice over the filled masks of each localised indicator
@@ -39,7 +41,8 @@ def validate(
     figures = {}
     if plan.stage.classification_batch:
         chosen = images.indices_where(lambda record: record.source in sources)
-        logits = classify_all(network, images, chosen, plan.stage.image_size_px)
+        with engine.autocast():
+            logits = classify_all(network, images, chosen, plan.stage.image_size_px)
         for column, task in enumerate(network.tasks):
             figures[f"auc_{task}"] = auc(images.labels[chosen, TASKS.index(task)].numpy(), logits[:, column])
     if plan.stage.segmentation_batch:
@@ -56,7 +59,7 @@ def classify_all(
 ) -> NDArray[np.float32]:
     """Logits of the chosen images, shape (N, T), at the model's input size or another."""
     parts = [
-        network.classify(resize(pixels, size_px)).cpu().numpy()
+        network.classify(resize(pixels, size_px)).float().cpu().numpy()
         for _, pixels in _batches(network, images, chosen)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, len(network.tasks)), np.float32)
