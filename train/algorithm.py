@@ -122,7 +122,9 @@ class HeatmapCache:
         """H of an f_Seg update's images, shape (n, 12, Hs, Ws) float32; what is new is computed."""
         new = [place for place, index in enumerate(part.indices) if (part.indicator, index) not in self._kept]
         if new:
-            for place, heatmaps in zip(new, compute(part.images[new]), strict=True):
+            # A batch of one may round otherwise than a larger one, and a resumed run batches anew.
+            images = part.images[new if len(new) > 1 else new * 2]
+            for place, heatmaps in zip(new, compute(images), strict=False):
                 self._kept[part.indicator, part.indices[place]] = heatmaps.half().cpu()
         return torch.stack([self._kept[part.indicator, index] for index in part.indices]).float()
 
