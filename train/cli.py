@@ -107,7 +107,7 @@ def list_images(
 ) -> None:
     """Print the paths of the images on one side of a run's split."""
     from train.config import load_config
-    from train.scoring import held_out
+    from train.scoring.predictions import held_out
 
     for record in held_out(load_config(config), data_root, side, source):
         typer.echo(record.image)
@@ -126,9 +126,12 @@ def score(
 ) -> None:
     """Judge the predictions of the images that `list` names, as Markdown tables."""
     from biounet_edge.bundle import Bundle
+    from biounet_edge.evaluation.bootstrap import Draws
     from train.config import load_config
-    from train.scoring import Draws, Predictions, held_out, score_diagnosis, score_masks, score_presence
-    from train.scoring_page import format_scores
+    from train.scoring.masks import score_masks
+    from train.scoring.page import format_scores
+    from train.scoring.predictions import Predictions, held_out
+    from train.scoring.probabilities import score_diagnosis, score_presence
 
     loaded = Predictions(predictions, held_out(load_config(config), data_root, side, source))
     points = Bundle.open(bundle).manifest.operating_points

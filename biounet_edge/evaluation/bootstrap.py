@@ -16,6 +16,14 @@ Statistic = Callable[[NDArray[np.intp]], float]
 
 
 @dataclass(frozen=True)
+class Draws:
+    """How the bootstrap draws."""
+
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+
+@dataclass(frozen=True)
 class Interval:
     """A measured value with its 95 % interval."""
 

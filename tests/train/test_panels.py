@@ -15,7 +15,7 @@ from train.config import load_config
 from train.data.dataset import MEAN, STD, ImageSet
 from train.evaluation.methods import grad_cam
 from train.network import BioUNet, NetworkConfig
-from train.scoring import held_out
+from train.scoring.predictions import held_out
 from train.tables.panel_figure import draw_panel
 from train.tables.panels import Example, ExplainedMap, explain_examples
 

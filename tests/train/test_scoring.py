@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from biounet_edge.errors import DatasetError, InputError
+from biounet_edge.evaluation.bootstrap import Draws
 from biounet_edge.evaluation.decisions import Rate
 from biounet_edge.evaluation.masks import continuous_dice
 from biounet_edge.indicators import INDICATORS
@@ -17,17 +18,10 @@ from biounet_edge.results import COLUMNS
 from train.cli import app
 from train.config import DataConfig, DataSource, TrainConfig
 from train.data.records import Record, read_mask
-from train.scoring import (
-    FEWEST,
-    Draws,
-    MaskFigures,
-    Predictions,
-    held_out,
-    score_diagnosis,
-    score_masks,
-    score_presence,
-)
-from train.scoring_page import format_scores
+from train.scoring.masks import MaskFigures, score_masks
+from train.scoring.page import format_scores
+from train.scoring.predictions import Predictions, held_out
+from train.scoring.probabilities import FEWEST, score_diagnosis, score_presence
 
 QUICK = Draws(resamples=50)
 

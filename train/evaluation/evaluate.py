@@ -13,7 +13,7 @@ from train.evaluation.judge import Options, judge
 from train.evaluation.page import format_page
 from train.evaluation.report import FILE_NAME, Evaluation
 from train.run import Reporter, Silence
-from train.scoring import held_out
+from train.scoring.predictions import held_out
 
 PAGE_NAME: Final = "evaluation.md"
 

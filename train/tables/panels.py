@@ -21,7 +21,7 @@ from train.evaluation.methods import Method, choose_methods
 from train.evaluation.report import MethodName
 from train.network import BioUNet
 from train.run import Reporter, Silence
-from train.scoring import held_out
+from train.scoring.predictions import held_out
 from train.tables import paper
 from train.tables.rows import ROWS
 from train.tables.runs import SIDE

@@ -20,7 +20,7 @@ from train.evaluation.report import Evaluation
 from train.gradcam import explain, stack_heatmaps
 from train.network import BioUNet
 from train.run import Silence
-from train.scoring import held_out
+from train.scoring.predictions import held_out
 
 from .conftest import describe
 

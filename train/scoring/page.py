@@ -6,7 +6,8 @@ from typing import Final
 from biounet_edge.evaluation.bootstrap import Interval
 from biounet_edge.evaluation.decisions import Rate
 from biounet_edge.indicators import indicator_label
-from train.scoring import DiagnosisFigures, MaskFigures, PresenceFigures
+from train.scoring.masks import MaskFigures
+from train.scoring.probabilities import DiagnosisFigures, PresenceFigures
 from train.tables.paper import TABLE_2
 
 PAPER: Final = TABLE_2["bio_u_net", "grad_cam"]
