@@ -1,13 +1,10 @@
 """What a bundle says about itself: manifest.json, and the metadata inside the ONNX files."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
-import torch
-from torch import nn
 
 from biounet_edge.bundle import graph_file
 from biounet_edge.indicators import INDICATORS
@@ -27,7 +24,7 @@ from biounet_edge.manifest import (
 from export.compose import LEVEL_OUTPUTS
 from export.trace import OPSET
 from train.checkpoint import ModelInfo
-from train.encoders import FAMILIES, Encoder
+from train.encoders import FAMILIES, count_common_blocks
 from train.network import BioUNet
 
 MEANINGS: Mapping[str, str] = {
@@ -161,28 +158,6 @@ def encoder_spec(model: BioUNet) -> EncoderSpec:
         decoder_width=config.decoder_width or 4 * config.base_width,
         common_blocks=count_common_blocks([network.encoder for network in model.all_networks()]),
     )
-
-
-def count_common_blocks(encoders: Sequence[Encoder]) -> int:
-    """Count the first blocks that are equal in all encoders, with their batch norm.
-
-    Args:
-        encoders: Encoders of one family and width.
-
-    Returns:
-        Number of blocks; 0 where not even the stems are equal.
-    """
-    if not _are_equal([nn.ModuleList(encoder.stem()) for encoder in encoders]):
-        return 0
-    rows = zip(*(encoder.blocks() for encoder in encoders), strict=True)
-    return len(list(takewhile(_are_equal, rows)))
-
-
-def _are_equal(modules: Sequence[nn.Module]) -> bool:
-    """Whether modules of one architecture compute the same; counters of batches do not matter."""
-    first, *others = (module.state_dict() for module in modules)
-    names = [name for name in first if not name.endswith("num_batches_tracked")]
-    return all(torch.equal(first[name], other[name]) for other in others for name in names)
 
 
 def describe_file(path: Path) -> FileSpec:

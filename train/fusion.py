@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from biounet_edge.evaluation.probabilities import auc
 from train.data.dataset import ImageSet, normalise
+from train.encoders import count_common_blocks
 from train.network import BioUNet
 
 BATCH = 32
@@ -27,12 +28,19 @@ def extract_features(
         chosen: Indices of the images.
         advance: Called with the number of images done after each batch.
     """
+    encoders = [network.encoder for network in model.all_networks()]
+    common = count_common_blocks(encoders)
     parts = []
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
         pixels = normalise(images.images(batch).to(model.fusion_head.weight.device))
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        features = [network.encoder(pixels).features.float() for network in model.all_networks()]
+        # What the encoders have in common is computed once.
+        trunks = [encoder.trunk(pixels, common) for encoder in (encoders[:1] if common else encoders)]
+        features = [
+            encoder.crown(trunks[0 if common else place], common).float()
+            for place, encoder in enumerate(encoders)
+        ]
         parts.append(torch.stack(features, dim=1).cpu().numpy())
         advance(len(batch))
     return np.concatenate(parts)

@@ -14,10 +14,10 @@ from biounet_edge.engine.build import build_graph
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.verification import verify
-from export.describe import count_common_blocks
 from export.restore import restore_model
 from tests.export.conftest import COMMON_BLOCKS
 from train.checkpoint import ModelInfo
+from train.encoders import count_common_blocks
 from train.encoders.resnet50 import ResNet50
 from train.network import BioUNet
 

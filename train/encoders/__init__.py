@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from train.encoders.efficientnet_lite0 import EfficientNetLite0
-from train.encoders.encoder import HEATMAPS, Encoder, Encoding, share_convolutions
+from train.encoders.encoder import HEATMAPS, Encoder, Encoding, count_common_blocks, share_convolutions
 from train.encoders.resnet50 import ResNet50
 
 Family = Literal["resnet50", "efficientnet_lite0"]
@@ -14,4 +14,12 @@ FAMILIES: Final[Mapping[Family, type[Encoder]]] = {
     "efficientnet_lite0": EfficientNetLite0,
 }
 
-__all__ = ["FAMILIES", "HEATMAPS", "Encoder", "Encoding", "Family", "share_convolutions"]
+__all__ = [
+    "FAMILIES",
+    "HEATMAPS",
+    "Encoder",
+    "Encoding",
+    "Family",
+    "count_common_blocks",
+    "share_convolutions",
+]

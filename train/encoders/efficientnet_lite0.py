@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from biounet_edge.errors import InputError
-from train.encoders.encoder import Encoder, Encoding, initialise_convolutions
+from train.encoders.encoder import Encoder, initialise_convolutions
 
 STEM_CHANNELS: Final = 32
 FEATURES: Final = 1280
@@ -44,12 +44,6 @@ STAGES: Final = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-
-LAST_OF_SIZE: Final = (0, 2, 4, 10, 15)
-"""Last blocks at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size: the skips."""
-
-EXPLAINED: Final = (1, 2, 3, 4, 6, 7, 9, 10, 12, 13, 14, 15)
-"""Blocks with a heatmap: as with the paper's three a stage, all four sizes from 1/4 on have some."""
 
 
 class InvertedResidual(nn.Module):
@@ -89,7 +83,8 @@ class EfficientNetLite0(Encoder):
     STEM = "conv_stem"
     BLOCKS = sum(stage.blocks for stage in STAGES)
     IMAGENET_WIDTH = STEM_CHANNELS
-    EXPLAINED = EXPLAINED
+    EXPLAINED = (1, 2, 3, 4, 6, 7, 9, 10, 12, 13, 14, 15)  # as in the paper, some of each size from 1/4 on
+    SKIPS = (0, 2, 4, 10, 15)
     WIDTHS = (STEM_CHANNELS,)
 
     def __init__(self, channels_in: int = 3, base_width: int = STEM_CHANNELS, *, pooled: bool = True) -> None:
@@ -117,7 +112,7 @@ class EfficientNetLite0(Encoder):
     def skip_channels(base_width: int) -> tuple[int, ...]:
         """Channels of the last block of each size."""
         channels = [stage.channels for stage in STAGES for _ in range(stage.blocks)]
-        return tuple(channels[block] for block in LAST_OF_SIZE)
+        return tuple(channels[block] for block in EfficientNetLite0.SKIPS)
 
     @staticmethod
     def read_imagenet() -> Mapping[str, Tensor]:
@@ -146,19 +141,15 @@ class EfficientNetLite0(Encoder):
         """Return the 16 blocks."""
         return list(self.row)
 
-    def forward(self, x: Tensor) -> Encoding:
-        """Encode normalised images, or heatmaps, of shape (N, channels_in, H, W)."""
-        x = functional.relu6(self.bn_stem(self.conv_stem(x)))
-        skips, activations = [], []
-        for index, block in enumerate(self.row):
-            x = block(x)
-            if index in EXPLAINED:
-                activations.append(x)
-            if index in LAST_OF_SIZE:
-                skips.append(x)
+    def stem_output(self, x: Tensor) -> Tensor:
+        """Return the stem's output, shape (N, C, H / 2, W / 2)."""
+        return functional.relu6(self.bn_stem(self.conv_stem(x)))
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Return features (N, D) of the last block's output (N, C, h, w)."""
         if self.conv_head is not None:
             x = functional.relu6(self.bn_head(self.conv_head(x)))
-        return Encoding(x.mean((2, 3)), skips, activations)
+        return x.mean((2, 3))
 
 
 _RENAMED: Final = {

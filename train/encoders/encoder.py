@@ -1,8 +1,9 @@
 """What the rest of the code knows of an encoder, whatever its family."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import ClassVar, Final
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 
 HEATMAPS: Final = 12
 """Blocks that Grad-CAM explains, B."""
+
+
+STEM_SKIP: Final = -1
+"""In `Encoder.SKIPS`: the stem's output."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Encoder(nn.Module, ABC):
     """Base width that the ImageNet weights have."""
     EXPLAINED: ClassVar[tuple[int, ...]]
     """Indices of the blocks with a heatmap, HEATMAPS of them."""
+    SKIPS: ClassVar[tuple[int, ...]]
+    """Indices of the blocks whose outputs are the skips, finest first; STEM_SKIP is the stem."""
     WIDTHS: ClassVar[tuple[int, ...] | None]
     """Base widths that exist; None for any."""
 
@@ -77,8 +84,42 @@ class Encoder(nn.Module, ABC):
         """Return the blocks, finest first."""
 
     @abstractmethod
+    def stem_output(self, x: Tensor) -> Tensor:
+        """Return the stem's output, shape (N, C, H / 2, W / 2)."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Return what the first block reads, of the stem's output."""
+        return x
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Return features (N, D) of the last block's output (N, C, h, w)."""
+        return x.mean((2, 3))
+
     def forward(self, x: Tensor) -> Encoding:
         """Encode normalised images, or heatmaps, of shape (N, channels_in, H, W)."""
+        x = self.stem_output(x)
+        skips, activations = [x] if STEM_SKIP in self.SKIPS else [], []
+        x = self.enter(x)
+        for index, block in enumerate(self.blocks()):
+            x = block(x)
+            if index in self.EXPLAINED:
+                activations.append(x)
+            if index in self.SKIPS:
+                skips.append(x)
+        return Encoding(self.pool(x), skips, activations)
+
+    def trunk(self, x: Tensor, blocks: int) -> Tensor:
+        """Return the output of the first blocks, shape (N, C, h, w), of images (N, channels_in, H, W)."""
+        x = self.enter(self.stem_output(x))
+        for block in self.blocks()[:blocks]:
+            x = block(x)
+        return x
+
+    def crown(self, x: Tensor, blocks: int) -> Tensor:
+        """Return features (N, D) of what `trunk` gave for so many blocks."""
+        for block in self.blocks()[blocks:]:
+            x = block(x)
+        return self.pool(x)
 
     def first(self, blocks: int) -> list[nn.Module]:
         """Return the stem and the first blocks; nothing for no blocks."""
@@ -106,3 +147,25 @@ def share_convolutions(source: Encoder, target: Encoder) -> None:
     for name, module in target.named_modules():
         if isinstance(module, nn.Conv2d) and name != target.STEM:
             module.weight = own[name].weight
+
+
+def count_common_blocks(encoders: Sequence[Encoder]) -> int:
+    """Count the first blocks that are equal in all encoders, with their batch norm.
+
+    Args:
+        encoders: Encoders of one family and width.
+
+    Returns:
+        Number of blocks; 0 where not even the stems are equal.
+    """
+    if not _are_equal([nn.ModuleList(encoder.stem()) for encoder in encoders]):
+        return 0
+    rows = zip(*(encoder.blocks() for encoder in encoders), strict=True)
+    return len(list(takewhile(_are_equal, rows)))
+
+
+def _are_equal(modules: Sequence[nn.Module]) -> bool:
+    """Whether modules of one architecture compute the same; counters of batches do not matter."""
+    first, *others = (module.state_dict() for module in modules)
+    names = [name for name in first if not name.endswith("num_batches_tracked")]
+    return all(torch.equal(first[name], other[name]) for other in others for name in names)

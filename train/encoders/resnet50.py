@@ -12,7 +12,7 @@ from torch.nn import functional
 from torchvision.models import ResNet50_Weights
 
 from biounet_edge.errors import InputError
-from train.encoders.encoder import HEATMAPS, Encoder, Encoding, initialise_convolutions
+from train.encoders.encoder import HEATMAPS, STEM_SKIP, Encoder, initialise_convolutions
 
 BOTTLENECKS: Final = (3, 4, 6, 3)
 """Bottlenecks in each of the four stages."""
@@ -58,6 +58,7 @@ class ResNet50(Encoder):
         for stage in range(len(BOTTLENECKS))
         for index in range(HEATMAPS_PER_STAGE)
     )
+    SKIPS = (STEM_SKIP, *(sum(BOTTLENECKS[: stage + 1]) - 1 for stage in range(len(BOTTLENECKS))))
     WIDTHS = None
 
     def __init__(self, channels_in: int = 3, base_width: int = 64, *, pooled: bool = True) -> None:
@@ -112,16 +113,10 @@ class ResNet50(Encoder):
         """Return the 16 bottlenecks."""
         return [block for stage in self.stages() for block in stage]
 
-    def forward(self, x: Tensor) -> Encoding:
-        """Encode normalised images, or heatmaps, of shape (N, channels_in, H, W)."""
-        x = functional.relu(self.bn1(self.conv1(x)))
-        skips, activations = [x], []
-        x = functional.max_pool2d(x, 3, stride=2, padding=1)
-        for stage in self.stages():
-            first_target = len(stage) - HEATMAPS_PER_STAGE
-            for index, block in enumerate(stage):
-                x = block(x)
-                if index >= first_target:
-                    activations.append(x)
-            skips.append(x)
-        return Encoding(x.mean((2, 3)), skips, activations)
+    def stem_output(self, x: Tensor) -> Tensor:
+        """Return the stem's output, shape (N, C, H / 2, W / 2)."""
+        return functional.relu(self.bn1(self.conv1(x)))
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Return the stem's output pooled by two, which the first block reads."""
+        return functional.max_pool2d(x, 3, stride=2, padding=1)
