@@ -222,7 +222,7 @@ class Iteration:
 
     def _segmentation_loss(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Soft dice, and the cross entropy of the pixels where the stage wants it."""
-        loss = soft_dice(torch.sigmoid(logits), truth)
+        loss = soft_dice(torch.sigmoid(logits), truth, squared=self.plan.stage.dice == "squared")
         weight = self.plan.stage.segmentation_cross_entropy
         if not weight:
             return loss

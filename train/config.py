@@ -192,6 +192,8 @@ class StageConfig(Section):
     segmentation_images: int | None = Field(default=None, ge=1)
     """Images with an indicator that f_Seg learns it from, and half as many of all that have a mask of it,
     filled or empty; None for all."""
+    dice: Literal["squared", "linear"] = "squared"
+    """Denominator of the soft dice: with squares, as in the paper, or the sums themselves."""
     segmentation_cross_entropy: float = Field(default=0.0, ge=0)
     """Weight of the pixels' cross entropy beside the soft dice."""
     image_size_px: int | None = Field(default=None, ge=64, multiple_of=32)

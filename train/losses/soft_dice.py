@@ -10,16 +10,20 @@ never taught to leave a mask empty.
 """
 
 
-def soft_dice(probability: Tensor, truth: Tensor, smoothing: float = SMOOTHING) -> Tensor:
-    """Soft dice loss, squared denominator, one fraction an image.
+def soft_dice(
+    probability: Tensor, truth: Tensor, smoothing: float = SMOOTHING, *, squared: bool = True
+) -> Tensor:
+    """Soft dice loss, one fraction per image.
 
     Args:
         probability: Mask probabilities, shape (N, H, W), in [0, 1].
         truth: Expert masks, shape (N, H, W), 0 or 1.
         smoothing: Pixels added to numerator and denominator; 0 gives the paper's equation.
+        squared: Whether the denominator has squares, as in the paper. Squares hardly count low probabilities,
+            so that a faint veil over the whole image stays; the sums themselves take it away.
 
     Returns:
-        Mean over the images of 1 - 2 sum(t p) / (sum(t^2) + sum(p^2)), a scalar in [0, 1].
+        Mean over the images of 1 - 2 sum(t p) / (sum(t^2) + sum(p^2)), or without squares; in [0, 1].
 
     Raises:
         ValueError: If the shapes differ.
@@ -33,5 +37,5 @@ def soft_dice(probability: Tensor, truth: Tensor, smoothing: float = SMOOTHING) 
             "give probability and truth of the same images at the same size"
         )
     overlap = (probability * truth).sum((1, 2))
-    total = truth.square().sum((1, 2)) + probability.square().sum((1, 2))
+    total = (truth.square() + (probability.square() if squared else probability)).sum((1, 2))
     return (1 - (2 * overlap + smoothing) / (total + smoothing)).mean()
