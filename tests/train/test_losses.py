@@ -146,3 +146,11 @@ def test_masked_bce_keeps_the_precision_of_the_logits() -> None:
     loss = masked_bce(logits, torch.tensor([[1.0], [0.0]]), torch.ones(1))
     assert loss.dtype == torch.float64
     assert float(loss) == pytest.approx(math.log(2), abs=1e-15)
+
+
+def test_linear_soft_dice_worked_by_hand() -> None:
+    probability = torch.tensor([[[0.5, 0.1], [0.1, 0.0]]])
+    truth = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    # 2 * 0.5 / (1 + 0.7); with squares 2 * 0.5 / (1 + 0.27)
+    assert soft_dice(probability, truth, 0.0, squared=False).item() == pytest.approx(1 - 1 / 1.7)
+    assert soft_dice(probability, truth, 0.0).item() == pytest.approx(1 - 1 / 1.27)
