@@ -158,7 +158,7 @@ def test_the_cache_computes_the_heatmaps_of_an_image_once() -> None:
     first = cache.get(segmented([3, 1]), compute)
     second = cache.get(segmented([1, 5, 3]), compute)
     third = cache.get(segmented([5, 3]), compute)
-    assert asked == [[3, 1], [5]]
+    assert asked == [[3, 1], [5, 5]]  # a lone image is one of two: a batch of one may round otherwise
     assert [h[:, 0, 0, 0].tolist() for h in (first, second, third)] == [
         [3 / 16, 1 / 16],
         [1 / 16, 5 / 16, 3 / 16],
