@@ -6,7 +6,7 @@ same photographs, in alternation, in one process.
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ from biounet_edge.indicators import INDICATORS
 from biounet_edge.processor import usable_threads
 from biounet_edge.telemetry import import_onnxruntime
 from export.components import FUSION, decoder_name, encoder_name
-from export.compose import join
+from export.compose import LEVEL_OUTPUTS, join
 from export.merge import merge_equal
 from export.weights import write_graphs
 
@@ -54,7 +54,7 @@ def main(
         for graph, file in zip((apart, merged), files, strict=True):
             typer.echo(f"{file.stem}: {len(list(graph.graph))} nodes, {_weights_mb(graph):.1f} MB of weights")
         for library, load in (("ONNX Runtime", _onnxruntime), ("OpenVINO", _openvino)):
-            _compare(library, [load(file, spec.name) for file in files], batch, rounds)
+            _compare(library, [load(file, spec.name, LEVEL_OUTPUTS[level]) for file in files], batch, rounds)
 
 
 def _compare(library: str, runs: list[Run], batch: NDArray[np.uint8], rounds: int) -> None:
@@ -74,22 +74,20 @@ def _compare(library: str, runs: list[Run], batch: NDArray[np.uint8], rounds: in
     typer.echo(f"{library}: {apart:.2f} images/s apart, {merged:.2f} merged, {ratio:.2f} times; {same}")
 
 
-def _onnxruntime(file: Path, input_name: str) -> Run:
+def _onnxruntime(file: Path, input_name: str, names: Sequence[str]) -> Run:
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_threads()
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda images: dict(zip(names, session.run(names, {input_name: images}), strict=True))
+    return lambda images: dict(zip(names, session.run(list(names), {input_name: images}), strict=True))
 
 
-def _openvino(file: Path, input_name: str) -> Run:
+def _openvino(file: Path, input_name: str, names: Sequence[str]) -> Run:
     import openvino
 
     model = openvino.Core().compile_model(
         file, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_threads()}
     )
-    names = [output.any_name for output in model.outputs]
 
     def run(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         found = model({input_name: images})

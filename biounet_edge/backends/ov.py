@@ -71,8 +71,11 @@ class OpenVinoBackend:
         target, hint = _DEVICES[device], _precision_hint(_capabilities(core, device), device, precision)
         streams = _streams(bundle)
         compiled, outputs = _compile(library, core, bundle, level, graph, target, hint, streams)
-        names = [port.any_name for port in compiled.outputs]
-        self._outputs = {name: names.index(name) for name in outputs}
+        # A port keeps the names of what the compiler joined: an output may have more than its own.
+        self._outputs = {
+            name: next(index for index, port in enumerate(compiled.outputs) if name in port.names)
+            for name in outputs
+        }
         self._shapes = {
             name: tuple(compiled.outputs[index].shape[1:]) for name, index in self._outputs.items()
         }

@@ -322,3 +322,17 @@ def test_a_graph_whose_outputs_are_not_the_manifests_is_refused(bundle, bundle_c
     shutil.copy(bundle_copy / "classify.onnx", bundle_copy / "cam.onnx")
     with pytest.raises(ManifestError, match=r"cam.onnx has the outputs .*and the manifest says"):
         OpenVinoBackend(unchecked(bundle, bundle_copy), "cam", "openvino", "float32")
+
+
+def test_outputs_that_the_compiler_joins_with_others_are_found(bundle, bundle_copy, golden):
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    path = bundle_copy / "classify.onnx"
+    model = onnx.load(path, load_external_data=False)
+    (producer,) = (node for node in model.graph.node if "melanoma_contribution" in node.output)
+    # OpenVINO takes the Identity out and gives its port both names, in the order of the alphabet.
+    producer.output[0] = "a_joined_value"
+    model.graph.node.append(onnx.helper.make_node("Identity", ["a_joined_value"], ["melanoma_contribution"]))
+    onnx.save(model, path)
+    backend = OpenVinoBackend(unchecked(bundle, bundle_copy), "classify", "openvino", "float32")
+    contributions = backend.run(golden.image)["melanoma_contribution"]
+    assert np.abs(contributions - golden.outputs["melanoma_contribution"]).max() < 1e-4
