@@ -66,18 +66,27 @@ def measure_bundles(
             stack.enter_context(Predictor(bundle, device=device, precision=precision, level=level))
             for bundle in bundles
         ]
+        described = [_describe(predictor) for predictor in predictors]
         seconds = [
             [_predict(predictor, paths, batch_size) for predictor in predictors] for _ in range(rounds + 1)
         ][1:]
     return [
         BundleRate(
-            f"{bundles[place]} ({predictor.bundle.manifest.name} {predictor.bundle.manifest.version})",
-            f"{predictor.backend.device} in {predictor.backend.precision} ({predictor.backend.description})",
+            f"{bundles[place]} ({model})",
+            backend,
             median(len(paths) / times[place] for times in seconds),
             median(times[0] / times[place] for times in seconds),
         )
-        for place, predictor in enumerate(predictors)
+        for place, (model, backend) in enumerate(described)
     ]
+
+
+def _describe(predictor: Predictor) -> tuple[str, str]:
+    manifest, backend = predictor.bundle.manifest, predictor.backend
+    return (
+        f"{manifest.name} {manifest.version}",
+        f"{backend.device} in {backend.precision} ({backend.description})",
+    )
 
 
 def _predict(predictor: Predictor, paths: list[Path], batch_size: int) -> float:
