@@ -53,7 +53,7 @@ def test_node_turns_a_photograph_upright(predict, tmp_path):
     (line,) = predict(turned).stdout.splitlines()
     with Predictor(device="cpu", precision="float32", level="classify") as predictor:
         expected = predictor.predict(turned)
-    assert (json.loads(line)["height"], json.loads(line)["width"]) == expected.size == (700, 525)
+    assert (json.loads(line)["height"], json.loads(line)["width"]) == expected.size == (1022, 767)
     assert json.loads(line)["melanoma_probability"] == pytest.approx(expected.melanoma_probability, abs=1e-4)
 
 
