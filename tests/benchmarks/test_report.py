@@ -22,7 +22,7 @@ def test_report_says_what_a_photograph_takes(monkeypatch, embedded, beside):
     monkeypatch.setattr(writer, "EMBEDDED", embedded)
     result = run(SAMPLES, "--count", 20, "--json")
     cost = json.loads(result.stdout)
-    assert (cost["photographs"], cost["count"]) == (8, 20)
+    assert (cost["photographs"], cost["count"]) == (6, 20)
     assert cost["write_ms"] > 0
     assert (cost["beside_bytes"] > 10_000) == beside
     assert (cost["page_bytes"] > 30_000) != beside
