@@ -204,6 +204,8 @@ class StageConfig(Section):
     balance: Fraction = 0.0
     """Draw images with rare findings more often: by (negatives / positives) to this power, of their rarest
     finding."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """How often images of these sources are drawn for f_Res in this stage, in place of `data`'s weights."""
     averaging: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of the exponential moving average of the weights, which is what is validated and kept; None for
     the weights themselves."""
@@ -267,6 +269,13 @@ class TrainConfig(Section):
     def _check(self) -> "TrainConfig":
         if any(stage.segmentation_batch for stage in self.pretrain):
             raise ValueError("pretrain stages have no mask to learn: set their segmentation_batch to 0")
+        sources = [source.name for source in self.data.annotated]
+        unknown = sorted({name for stage in self.stages for name in stage.weights} - set(sources))
+        if unknown:
+            raise ValueError(
+                f"a stage weights {', '.join(unknown)}, but data.annotated has {', '.join(sources)}; "
+                "name one of these"
+            )
         blocks = FAMILIES[self.model.family].BLOCKS
         if any(stage.frozen_blocks > blocks for stage in self.stages):
             raise ValueError(f"{self.model.family} has {blocks} blocks; freeze no more")

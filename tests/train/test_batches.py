@@ -1,12 +1,13 @@
 import math
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from biounet_edge.errors import InputError
-from train.config import TASKS, TrainConfig
+from train.config import TASKS, StageConfig, TrainConfig
 from train.data.batches import Batches, Material, Plan, Share, _rarity
 from train.data.dataset import ImageSet, normalise, resize
 from train.data.records import Record, read_source
@@ -38,12 +39,19 @@ def test_cached_masks_are_those_of_the_files(config: TrainConfig, rendered: Imag
         torch.testing.assert_close(rendered.masks(chosen, "streaks"), uncached.masks(chosen, "streaks"))
 
 
+def draw(config: TrainConfig, images: ImageSet, **stage: Any) -> torch.Tensor:
+    """Indices that a stage with these settings draws for f_Res of streaks and melanoma."""
+    return Batches(config, images, images, Share()).draw_classification(
+        StageConfig(epochs=1, iterations=1, **stage),
+        ("streaks", "melanoma"),
+        torch.Generator().manual_seed(0),
+    )
+
+
 def test_classification_draws_only_labelled_images(config: TrainConfig, rendered: ImageSet) -> None:
     unlabelled = [Record(r.image_id, r.image, r.source) for r in rendered.records[:50]]
     images = ImageSet([*unlabelled, *rendered.records[50:]], 64, cache=False)
-    drawn = Batches(config, images, images, Share()).draw_classification(
-        32, ("streaks", "melanoma"), 0.0, torch.Generator()
-    )
+    drawn = draw(config, images, classification_batch=32)
     assert drawn.min() >= 50
 
 
@@ -119,10 +127,7 @@ def drawn_with_streaks(config: TrainConfig, balance: float) -> float:
     """Part of the draws that have streaks, which 5 of 100 images have."""
     found = [Record(str(i), Path("x"), "rendered", presence={"streaks": i < 5}) for i in range(100)]
     images = ImageSet(found, 64, cache=False)
-    generator = torch.Generator().manual_seed(0)
-    drawn = Batches(config, images, images, Share()).draw_classification(
-        4000, ("streaks", "melanoma"), balance, generator
-    )
+    drawn = draw(config, images, classification_batch=4000, balance=balance)
     return float((drawn < 5).float().mean())
 
 
@@ -145,10 +150,20 @@ def test_balanced_draws_still_need_a_known_task(config: TrainConfig) -> None:
         *(Record(str(i), Path("x"), "rendered", presence={"streaks": i == 1}) for i in range(1, 9)),
     ]
     images = ImageSet(found, 64, cache=False)
-    drawn = Batches(config, images, images, Share()).draw_classification(
-        200, ("streaks", "melanoma"), 1.0, torch.Generator().manual_seed(0)
-    )
+    drawn = draw(config, images, classification_batch=200, balance=1.0)
     assert 0 not in drawn.tolist()
+
+
+def test_a_stage_has_weights_of_its_own(config: TrainConfig) -> None:
+    (first,) = config.data.annotated
+    other = first.model_copy(update={"name": "other", "weight": 3.0})
+    data = config.data.model_copy(update={"annotated": (first, other)})
+    found = [Record(str(i), Path("x"), ("other", "rendered")[i % 2], melanoma=True) for i in range(20)]
+    images = ImageSet(found, 64, cache=False)
+    both = config.model_copy(update={"data": data})
+    for weights, expected in [({}, 1 / 4), ({"other": 1.0}, 1 / 2), ({"rendered": 0.0}, 0.0)]:
+        drawn = draw(both, images, classification_batch=4000, weights=weights)
+        assert float((drawn % 2).float().mean()) == pytest.approx(expected, abs=4 * math.sqrt(0.25 / 4000))
 
 
 def test_a_sample_is_drawn_by_the_weights_of_the_sources(config: TrainConfig) -> None:

@@ -175,6 +175,12 @@ def test_pretraining_has_no_mask_to_learn(config_path: Path) -> None:
         ('augment = "mild"', 'augment = "wild"', r"indicator\.augment: Input should be 'none', 'mild' or"),
         ('augment = "mild"', "augment = true", r"indicator\.augment: Input should be 'none', 'mild' or"),
         ('augment = "mild"', "balance = 1.5", r"indicator\.balance: Input should be less than or equal to 1"),
+        (
+            'augment = "mild"',
+            "weights = { nowhere = 2.0 }",
+            "a stage weights nowhere, but data.annotated has",
+        ),
+        ('augment = "mild"', "weights = { rendered = -1.0 }", r"weights\.rendered: .*greater than or equal"),
         ('augment = "mild"', "image_size_px = 100", r"indicator\.image_size_px: .*multiple of 32"),
         (
             'augment = "mild"',

@@ -7,7 +7,7 @@ own share of the very batch that one process would draw.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +102,8 @@ class Batches:
         self.share = share
         self.workers = workers
         self.seed = config.seed
-        self._weights = _draw_weights(config, annotated)
+        self._weight_of = {source.name: source.weight for source in config.data.annotated}
+        self._weights = self._source_weights({})
         self._positive_weight = _positive_weights(annotated.labels, config.positive_weight_limit)
 
     def generator(self, stage: str, iteration: int, purpose: str) -> Generator:
@@ -146,6 +147,11 @@ class Batches:
         )
         return self.annotated.images(drawn[self.share.of(count, "plain batch")].tolist())
 
+    def _source_weights(self, over: Mapping[str, float]) -> Tensor:
+        """How often each image is drawn, relative to the others, shape (N); `over` replaces the sources'."""
+        weight_of = {**self._weight_of, **over}
+        return torch.tensor([weight_of[record.source] for record in self.annotated.records])
+
     def _some(self, indices: list[int], count: int, purpose: str) -> list[int]:
         """At most so many of these images, the same ones in the whole run."""
         if count >= len(indices):
@@ -165,14 +171,13 @@ class Batches:
         """Weight of the positives of each task, shape (T)."""
         return self._positive_weight[[TASKS.index(task) for task in tasks]]
 
-    def draw_classification(
-        self, count: int, tasks: Sequence[str], balance: float, generator: Generator
-    ) -> Tensor:
-        """Indices, shape (N), of annotated images of which at least one of the tasks is known."""
+    def draw_classification(self, stage: StageConfig, tasks: Sequence[str], generator: Generator) -> Tensor:
+        """Indices, shape (N), of a stage's annotated images of which at least one of the tasks is known."""
         labels = self.annotated.labels[:, [TASKS.index(task) for task in tasks]]
-        weights = self._weights * (~torch.isnan(labels)).any(1)
-        if balance:
-            weights = weights * _rarity(labels, balance)
+        weights = self._source_weights(stage.weights) * (~torch.isnan(labels)).any(1)
+        if stage.balance:
+            weights = weights * _rarity(labels, stage.balance)
+        count = stage.classification_batch
         return torch.multinomial(weights, count, replacement=True, generator=generator)
 
     def draw_segmentation(
@@ -229,9 +234,7 @@ class _Iterations(Dataset[Material]):
             part = batches.share.of(stage.contrastive_batch, "contrastive_batch")
             contrastive = batches.unlabelled.images(drawn[part].tolist())
         if stage.classification_batch:
-            drawn = batches.draw_classification(
-                stage.classification_batch, plan.tasks, stage.balance, generator
-            )
+            drawn = batches.draw_classification(stage, plan.tasks, generator)
             part = batches.share.of(stage.classification_batch, "classification_batch")
             classification = batches.annotated.images(drawn[part].tolist())
             labels = batches.annotated.labels[drawn][:, [TASKS.index(task) for task in plan.tasks]]
@@ -251,12 +254,6 @@ class _Iterations(Dataset[Material]):
             masks = batches.annotated.masks(chosen, indicator)
             segmentation.append(Segmented(indicator, chosen, images, masks))
         return Material(contrastive, classification, labels, adversarial, segmentation)
-
-
-def _draw_weights(config: TrainConfig, images: ImageSet) -> Tensor:
-    """How often each image is drawn, relative to the others, shape (N)."""
-    weight_of = {source.name: source.weight for source in config.data.annotated}
-    return torch.tensor([weight_of[record.source] for record in images.records])
 
 
 def _rarity(labels: Tensor, balance: float) -> Tensor:
