@@ -178,6 +178,9 @@ class AdversarialConfig(Section):
 class StageConfig(Section):
     """One stage of training: how long, and which of the three updates an iteration makes."""
 
+    start: str | None = None
+    """Earlier pretraining stage whose weights this one begins with, `pretrain-1` the first; None for the one
+    before. Of pretraining stages only."""
     epochs: int = Field(ge=0)
     iterations: int = Field(ge=1)
     """Iterations in an epoch; checkpoint and validation follow each epoch."""
@@ -249,6 +252,11 @@ class TrainConfig(Section):
     """Positives of a task weigh negatives / positives, at most this; 1 weighs all labels alike."""
     pretrain: tuple[StageConfig, ...] = ()
     """Stages that train one encoder over all tasks before it is copied to the five; no f_Seg."""
+    soup: tuple[str, ...] = ()
+    """Pretraining stages, such as `pretrain-2`, whose mean weights the five begin with; none for the last's.
+
+    Source: Wortsman et al., Model soups, 2022, arXiv:2203.05482
+    """
     indicator: StageConfig
     """Algorithm 1, once for each indicator."""
     segmentation: StageConfig | None = None
@@ -269,6 +277,7 @@ class TrainConfig(Section):
     def _check(self) -> "TrainConfig":
         if any(stage.segmentation_batch for stage in self.pretrain):
             raise ValueError("pretrain stages have no mask to learn: set their segmentation_batch to 0")
+        self._check_starts()
         sources = [source.name for source in self.data.annotated]
         unknown = sorted({name for stage in self.stages for name in stage.weights} - set(sources))
         if unknown:
@@ -293,6 +302,19 @@ class TrainConfig(Section):
                     f"the stage `segmentation` leaves the encoder as it is: set frozen_blocks = {blocks}"
                 )
         return self
+
+    def _check_starts(self) -> None:
+        """Raise where a stage begins with weights that are not there yet, or nobody trains."""
+        if any(stage.start for stage in (self.indicator, self.segmentation) if stage):
+            raise ValueError("only pretraining stages have a `start`; the encoders begin with the soup")
+        names = [f"pretrain-{number}" for number in range(1, len(self.pretrain) + 1)]
+        for place, stage in enumerate(self.pretrain):
+            if stage.start is not None and stage.start not in names[:place]:
+                before = ", ".join(names[:place]) or "none"
+                raise ValueError(f"{names[place]} starts with {stage.start}; the stages before it: {before}")
+        unknown = sorted(set(self.soup) - set(names))
+        if unknown:
+            raise ValueError(f"soup names {', '.join(unknown)}; the stages are {', '.join(names) or 'none'}")
 
     @property
     def stages(self) -> tuple[StageConfig, ...]:

@@ -7,7 +7,11 @@ Started again on the same folder, a run goes on after its last checkpoint, and e
 an uninterrupted one.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
+
+from torch.optim.swa_utils import AveragedModel
 
 from biounet_edge.errors import DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
@@ -76,9 +80,7 @@ def fit(
 def _train(run: Run, config_name: str) -> Path:
     _fill_caches(run)
     config = run.config
-    network: IndicatorNetwork | None = None
-    for index, stage in enumerate(config.pretrain):
-        network = train_stage(run, f"pretrain-{index + 1}", TASKS, (), stage, network)
+    network = _pretrain(run)
     model = BioUNet(run.network_config)
     for index, tasks in enumerate(config.model.encoders):
         localised = run.network_config.localised(index)
@@ -92,6 +94,26 @@ def _train(run: Run, config_name: str) -> Path:
     run.engine.wait()
     run.close()
     return run.folder / "model.safetensors"
+
+
+def _pretrain(run: Run) -> IndicatorNetwork | None:
+    """Train the common start; None where there is none."""
+    config = run.config
+    trained: dict[str, IndicatorNetwork] = {}
+    network: IndicatorNetwork | None = None
+    for index, stage in enumerate(config.pretrain):
+        name = f"pretrain-{index + 1}"
+        network = trained[stage.start] if stage.start else network
+        network = trained[name] = train_stage(run, name, TASKS, (), stage, network)
+    return average([trained[name] for name in config.soup]) if config.soup else network
+
+
+def average(networks: Sequence[IndicatorNetwork]) -> IndicatorNetwork:
+    """Return a network whose weights, and batch norm's statistics, are the mean of these networks'."""
+    mean = AveragedModel(networks[0], use_buffers=True)
+    for network in networks:
+        mean.update_parameters(network)
+    return cast(IndicatorNetwork, mean.module)
 
 
 def prepare(config: TrainConfig, data_root: Path, folder: Path, report: Reporter, engine: Engine) -> Run:

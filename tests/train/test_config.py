@@ -181,6 +181,17 @@ def test_pretraining_has_no_mask_to_learn(config_path: Path) -> None:
             "a stage weights nowhere, but data.annotated has",
         ),
         ('augment = "mild"', "weights = { rendered = -1.0 }", r"weights\.rendered: .*greater than or equal"),
+        ("[indicator]", '[indicator]\nstart = "pretrain-1"', "only pretraining stages have a `start`"),
+        (
+            "[[pretrain]]",
+            '[[pretrain]]\nstart = "pretrain-1"',
+            "pretrain-1 starts with pretrain-1; the stages before it: none",
+        ),
+        (
+            "fusion_regularisation",
+            'soup = ["pretrain-2"]\nfusion_regularisation',
+            "soup names pretrain-2; the",
+        ),
         ('augment = "mild"', "image_size_px = 100", r"indicator\.image_size_px: .*multiple of 32"),
         (
             'augment = "mild"',

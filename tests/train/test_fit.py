@@ -71,6 +71,41 @@ def test_patience_ends_a_stage_early(config_path: Path, data_root: Path, tmp_pat
         assert scores[:-1] == sorted(set(scores[:-1]))
 
 
+BRANCH = """
+[[pretrain]]
+epochs = 1
+iterations = 2
+contrastive_batch = 0
+classification_batch = 4
+segmentation_batch = 0
+
+[[pretrain]]
+start = "pretrain-1"
+epochs = 0
+iterations = 1
+segmentation_batch = 0
+
+[indicator]
+epochs = 0"""
+
+
+def test_the_encoders_begin_with_the_mean_of_the_soup(
+    config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    text = config_path.read_text().replace("[indicator]\nepochs = 2", BRANCH)
+    config_path.write_text(text.replace("seed = ", 'soup = ["pretrain-2", "pretrain-3"]\nseed = '))
+    fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())
+    first, second, third = (
+        load_file(tmp_path / "run" / "stages" / f"pretrain-{number}.safetensors") for number in (1, 2, 3)
+    )
+    model, _ = load_model(tmp_path / "run")
+    begun = model.network("streaks").state_dict()
+    for name in ("encoder.conv1.weight", "encoder.bn1.running_mean", "encoder.layer4.2.conv3.weight"):
+        assert torch.equal(third[name], first[name])
+        assert not torch.equal(second[name], first[name])
+        torch.testing.assert_close(begun[name], (second[name] + third[name]) / 2)
+
+
 SIX_TASKS = """
 encoders = [["pigment_network", "negative_network", "streaks", "milia_like_cyst", "globules", "melanoma"]]
 """
