@@ -1,6 +1,7 @@
 import enum
 import hashlib
 import json
+import shutil
 import sys
 import types
 
@@ -189,16 +190,17 @@ def test_build_graph_needs_no_flag_where_every_network_is_strongly_typed(copy, t
 
 
 def with_float16(bundle: Bundle, levels: tuple[str, ...]) -> Bundle:
-    """The bundle with float16 graphs of some levels and a component."""
+    """The bundle with float16 graphs of some levels and a component, which are copies of the float32 ones."""
     content = json.loads(bundle.manifest.to_json())
     content["components"] = {"float32": content["components"]["float32"]}
     for level in content["levels"].values():
         level["graphs"] = {"float32": level["graphs"]["float32"]}
+    for name in (*levels, "encoder_streaks"):
+        shutil.copy(bundle.folder / f"{name}.onnx", bundle.folder / f"{name}_float16.onnx")
+        content["files"][f"{name}_float16.onnx"] = content["files"][f"{name}.onnx"]
     for level in levels:
         content["levels"][level]["graphs"]["float16"] = f"{level}_float16.onnx"
-        content["files"][f"{level}_float16.onnx"] = content["files"][f"{level}.onnx"]
     content["components"]["float16"] = ["encoder_streaks_float16.onnx"]
-    content["files"]["encoder_streaks_float16.onnx"] = content["files"]["encoder_streaks.onnx"]
     return Bundle(bundle.folder, type(bundle.manifest).model_validate(content), bundle.checksum)
 
 
