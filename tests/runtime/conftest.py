@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from biounet_edge import INDICATORS, Bundle, Predictor, default_bundle
-from biounet_edge.manifest import EncoderSpec, OperatingPoint
+from biounet_edge.manifest import EncoderSpec, Manifest, OperatingPoint
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,6 +76,26 @@ ChangeBundle = Callable[..., Bundle]
 def change_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> ChangeBundle:
     """Copies the bundle with other values in some fields of its manifest."""
     return lambda **changes: copy_bundle(bundle, tmp_path_factory.mktemp("changed") / "b", **changes)
+
+
+@pytest.fixture
+def with_float16(bundle: Bundle, bundle_copy: Path) -> ChangeBundle:
+    """Makes a bundle with float16 graphs of some levels and one component: copies of the float32 ones."""
+
+    def make(*levels: str) -> Bundle:
+        content = json.loads(bundle.manifest.to_json())
+        content["components"] = {"float32": content["components"]["float32"]}
+        for level in content["levels"].values():
+            level["graphs"] = {"float32": level["graphs"]["float32"]}
+        for name in (*levels, "encoder_streaks"):
+            shutil.copyfile(bundle_copy / f"{name}.onnx", bundle_copy / f"{name}_float16.onnx")
+            content["files"][f"{name}_float16.onnx"] = content["files"][f"{name}.onnx"]
+        for level in levels:
+            content["levels"][level]["graphs"]["float16"] = f"{level}_float16.onnx"
+        content["components"]["float16"] = ["encoder_streaks_float16.onnx"]
+        return Bundle(bundle_copy, Manifest.model_validate(content), bundle.checksum)
+
+    return make
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import sys
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,7 +146,7 @@ class FakeOnnxRuntime(types.ModuleType):
         super().__init__("onnxruntime")
         self.cuda, self.row, self.used = cuda, row, [PROVIDER, "CPUExecutionProvider"]
         self.severities, self.options, self.sessions = [], {}, []
-        self.graph: str | None = None
+        self.graph: object = None
 
     def get_available_providers(self):
         return ["TensorrtExecutionProvider", PROVIDER, "CPUExecutionProvider"]
@@ -215,14 +213,11 @@ def test_nothing_is_printed_and_logging_is_put_back(backend, library, capfd):
     assert library.severities == [4, 2]
 
 
-def test_float16_runs_the_float16_graph(bundle, library):
-    graphs = {"float32": "classify.onnx", "float16": "cam.onnx"}  # the session of this test reads neither
-    classify = bundle.manifest.levels["classify"].model_copy(update={"graphs": graphs})
-    levels = bundle.manifest.levels | {"classify": classify}
-    both = replace(bundle, manifest=bundle.manifest.model_copy(update={"levels": levels}))
-    for precision, graph in graphs.items():
+def test_float16_runs_the_float16_graph(with_float16, library):
+    both = with_float16("classify")
+    for precision in ("float32", "float16"):
         assert OnnxRuntimeBackend(both, "classify", "cuda", precision).precision == precision
-        assert Path(library.graph).name == graph
+        assert library.graph == both.graph("classify", precision)
 
 
 def test_run_copies_through_page_locked_memory_and_computes(backend, images):
