@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from biounet_edge import Predictor, default_bundle
+from biounet_edge import INDICATORS, Predictor, default_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "examples" / "node"
@@ -30,7 +30,6 @@ def predict():
 def test_node_reproduces_the_probabilities_of_python(predict):
     result = predict(*SAMPLES)
     assert result.returncode == 0, result.stderr
-    assert "Not for clinical use" in result.stderr
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(found) == len(SAMPLES)
     with Predictor(device="cpu", precision="float32", level="classify") as predictor:
@@ -57,17 +56,28 @@ def test_node_turns_a_photograph_upright(predict, tmp_path):
     assert json.loads(line)["melanoma_probability"] == pytest.approx(expected.melanoma_probability, abs=1e-4)
 
 
-def test_node_gives_null_without_an_operating_point(predict, tmp_path):
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    """The demo's model with a notice; globules absent, streaks undecided, the others present."""
     compiled = shutil.ignore_patterns("compiled")
-    bundle = Path(shutil.copytree(default_bundle(), tmp_path / "bundle", ignore=compiled))
-    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8")) | {"format": 2}
-    manifest["operating_points"]["streaks"]["presence"] = None
-    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    folder = Path(shutil.copytree(default_bundle(), tmp_path / "bundle", ignore=compiled))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest |= {"format": 2, "notice": "Made by a test. Not for clinical use."}
+    for name, point in manifest["operating_points"].items():
+        point["presence"] = {"streaks": None, "globules": 1}.get(name, 0)
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def test_node_gives_null_without_an_operating_point(predict, bundle):
     result = predict(SAMPLES[0], bundle=bundle)
     assert result.returncode == 0, result.stderr
-    indicators = json.loads(result.stdout)["indicators"]
-    assert indicators["streaks"]["present"] is None
-    assert type(indicators["globules"]["present"]) is bool
+    present = {name: found["present"] for name, found in json.loads(result.stdout)["indicators"].items()}
+    assert present == dict.fromkeys(INDICATORS, True) | {"streaks": None, "globules": False}
+
+
+def test_node_shows_the_notice(predict, bundle):
+    assert "Made by a test. Not for clinical use." in predict(SAMPLES[0], bundle=bundle).stderr
 
 
 def test_node_refuses_a_bundle_of_another_format(predict, tmp_path):

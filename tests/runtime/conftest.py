@@ -13,16 +13,53 @@ import cv2
 import numpy as np
 import pytest
 
-from biounet_edge import Bundle, Predictor, default_bundle
+from biounet_edge import INDICATORS, Bundle, Predictor, default_bundle
+from biounet_edge.manifest import EncoderSpec, Manifest, OperatingPoint
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bundle", default=None, help="bundle folder to test with; the demo bundle if left out")
 
 
+ENCODER = EncoderSpec(family="resnet50", base_width=12, decoder_width=16)
+"""Stands for the encoders where a manifest of format 1 does not describe them."""
+
+PRESENCE = (0.5, 0.3, 0.45, 0.6, 0.4)
+"""Operating points of the indicators under test; different, so that no two are mixed up unnoticed."""
+
+MASK = (0.4, 0.3, 0.5, 0.6, 0.7)
+"""Operating points of their masks."""
+
+
+def copy_bundle(bundle: Bundle, folder: Path, **changes: object) -> Bundle:
+    """A copy without what was compiled, in whose manifest some fields are others."""
+    shutil.copytree(bundle.folder, folder, ignore=shutil.ignore_patterns("compiled"))
+    manifest = bundle.manifest.model_copy(update=changes)
+    (folder / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    return Bundle.open(folder)
+
+
 @pytest.fixture(scope="session")
-def bundle(request: pytest.FixtureRequest) -> Bundle:
+def embedded(request: pytest.FixtureRequest) -> Bundle:
+    """The bundle as it is delivered."""
     return Bundle.open(request.config.getoption("--bundle", default=None) or default_bundle())
+
+
+@pytest.fixture(scope="session")
+def bundle(embedded: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The delivered model in a bundle of format 2 with a notice and operating points of the tests' own.
+
+    What a test expects must not depend on the model that is embedded today.
+    """
+    points = zip(INDICATORS, PRESENCE, MASK, strict=True)
+    return copy_bundle(
+        embedded,
+        tmp_path_factory.mktemp("bundle") / "b",
+        format=2,
+        encoder=embedded.manifest.encoder or ENCODER,
+        notice="Model of a test. Not for clinical use.",
+        operating_points={name: OperatingPoint(presence=p, mask=m) for name, p, m in points},
+    )
 
 
 @pytest.fixture
@@ -32,28 +69,49 @@ def bundle_copy(bundle: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle.folder, tmp_path / "bundle-copy", ignore=compiled))
 
 
-@pytest.fixture
-def format_1(bundle: Bundle) -> dict[str, Any]:
-    """The bundle's manifest as format 1 has it."""
-    content = json.loads(bundle.manifest.to_json()) | {"format": 1}
-    for name in ("encoder", "presence_shifts", "familiarity"):
-        content.pop(name, None)
-    return content
-
-
-ENCODER = {"family": "resnet50", "base_width": 12, "decoder_width": 16}
-"""How a manifest of format 2 describes the encoders of the demo bundle."""
+ChangeBundle = Callable[..., Bundle]
 
 
 @pytest.fixture(scope="session")
-def undecided_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of format 2 in which streaks have no operating point: probability only."""
-    compiled = shutil.ignore_patterns("compiled")
-    folder = Path(shutil.copytree(bundle.folder, tmp_path_factory.mktemp("undecided") / "b", ignore=compiled))
-    content = json.loads(bundle.manifest.to_json()) | {"format": 2, "encoder": ENCODER}
-    content["operating_points"]["streaks"]["presence"] = None
-    (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
-    return Bundle.open(folder)
+def change_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> ChangeBundle:
+    """Copies the bundle with other values in some fields of its manifest."""
+    return lambda **changes: copy_bundle(bundle, tmp_path_factory.mktemp("changed") / "b", **changes)
+
+
+@pytest.fixture
+def with_float16(bundle: Bundle, bundle_copy: Path) -> ChangeBundle:
+    """Makes a bundle with float16 graphs of some levels and one component: copies of the float32 ones."""
+
+    def make(*levels: str) -> Bundle:
+        content = json.loads(bundle.manifest.to_json())
+        content["components"] = {"float32": content["components"]["float32"]}
+        for level in content["levels"].values():
+            level["graphs"] = {"float32": level["graphs"]["float32"]}
+        for name in (*levels, "encoder_streaks"):
+            shutil.copyfile(bundle_copy / f"{name}.onnx", bundle_copy / f"{name}_float16.onnx")
+            content["files"][f"{name}_float16.onnx"] = content["files"][f"{name}.onnx"]
+        for level in levels:
+            content["levels"][level]["graphs"]["float16"] = f"{level}_float16.onnx"
+        content["components"]["float16"] = ["encoder_streaks_float16.onnx"]
+        return Bundle(bundle_copy, Manifest.model_validate(content), bundle.checksum)
+
+    return make
+
+
+@pytest.fixture
+def format_1(bundle: Bundle) -> dict[str, Any]:
+    """The bundle's manifest as format 1 has it."""
+    content: dict[str, Any] = json.loads(bundle.manifest.to_json()) | {"format": 1}
+    for name in ("encoder", "presence_shifts", "familiarity"):
+        del content[name]
+    return content
+
+
+@pytest.fixture(scope="session")
+def undecided_bundle(bundle: Bundle, change_bundle: ChangeBundle) -> Bundle:
+    """A bundle in which streaks have no operating point: probability only."""
+    streaks = bundle.manifest.operating_points["streaks"].model_copy(update={"presence": None})
+    return change_bundle(operating_points=bundle.manifest.operating_points | {"streaks": streaks})
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from biounet_edge.agreement import GATES, AgreementMeter, Spread, correlation
+from biounet_edge import INDICATORS
+from biounet_edge.agreement import FAINT, GATES, AgreementMeter, Spread, correlation
 from biounet_edge.golden import compare
 
 
@@ -23,7 +24,11 @@ def test_what_is_the_same_agrees_in_everything(bundle, golden):
     assert agreement.images == len(golden["melanoma_probability"])
     assert agreement.melanoma_flips == agreement.presence_flips == agreement.lost_heatmaps == 0
     assert agreement.probability_difference == agreement.contribution_difference == 0
-    assert set(agreement.heatmap_correlation) == set(agreement.mask_iou) == set(bundle.manifest.indicators)
+    assert set(agreement.mask_iou) == set(bundle.manifest.indicators)
+    cells = golden["heatmap"][0, 0].size
+    shown = (golden["heatmap_scale"] * cells >= FAINT).any(axis=0)  # (J)
+    assert shown.any()
+    assert list(agreement.heatmap_correlation) == [n for n, s in zip(INDICATORS, shown, strict=True) if s]
     assert all(spread.worst == pytest.approx(1) for spread in agreement.heatmap_correlation.values())
     assert set(agreement.mask_iou.values()) == {1.0}
     assert all(gates.problems(agreement) == [] for gates in GATES.values())
@@ -75,12 +80,15 @@ def test_mask_iou_is_that_of_the_pixels_of_all_images(bundle, golden):
 
 
 def test_a_heatmap_that_is_lost_is_counted_unless_it_is_faint(bundle, golden):
-    heatmap = golden["heatmap"].copy()
+    expected, heatmap = golden["heatmap"].copy(), golden["heatmap"].copy()
+    expected[:, 0] = np.linspace(0, 1, expected.shape[-1])
     heatmap[:, 0] = 0
     scale = golden["heatmap_scale"].copy()
     scale[:, 0] = 1.0
-    scale[0, 0] = 1e-4  # with its 16 cells, a thousandth of a log-odd
-    agreement = measure(bundle, golden | {"heatmap": heatmap}, golden | {"heatmap_scale": scale})
+    scale[0, 0] = FAINT / heatmap[0, 0].size / 10  # together, its cells add a tenth of what is faint
+    agreement = measure(
+        bundle, golden | {"heatmap": heatmap}, golden | {"heatmap": expected, "heatmap_scale": scale}
+    )
     assert agreement.lost_heatmaps == len(heatmap) - 1
     assert agreement.faint_heatmaps >= 1
     assert agreement.heatmap_correlation["pigment_network"].worst == 0

@@ -47,6 +47,7 @@ def test_to_json_writes_the_demo_bundles_manifest_as_it_is():
 
 
 def test_parse_manifest_reads_format_2(content):
+    content["encoder"] = {"family": "resnet50", "base_width": 12, "decoder_width": 16}
     content["presence_shifts"] = {"globules": -0.25}
     content["familiarity"] = {"threshold": 0.1}
     manifest = parse_manifest(json.dumps(content))

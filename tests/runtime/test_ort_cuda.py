@@ -146,6 +146,7 @@ class FakeOnnxRuntime(types.ModuleType):
         super().__init__("onnxruntime")
         self.cuda, self.row, self.used = cuda, row, [PROVIDER, "CPUExecutionProvider"]
         self.severities, self.options, self.sessions = [], {}, []
+        self.graph: object = None
 
     def get_available_providers(self):
         return ["TensorrtExecutionProvider", PROVIDER, "CPUExecutionProvider"]
@@ -163,7 +164,7 @@ class FakeOnnxRuntime(types.ModuleType):
             pass
 
     def InferenceSession(self, graph, options, providers, enable_fallback):  # noqa: N802
-        self.options = dict(providers)
+        self.graph, self.options = graph, dict(providers)
         assert not enable_fallback
         self.sessions.append(FakeSession(self.cuda, self.used, self.row))
         return self.sessions[-1]
@@ -212,10 +213,11 @@ def test_nothing_is_printed_and_logging_is_put_back(backend, library, capfd):
     assert library.severities == [4, 2]
 
 
-def test_float16_runs_the_float16_graph(bundle, library):
-    if "float16" not in bundle.manifest.levels["classify"].graphs:
-        pytest.skip("the bundle has no float16 graph")
-    assert OnnxRuntimeBackend(bundle, "classify", "cuda", "float16").precision == "float16"
+def test_float16_runs_the_float16_graph(with_float16, library):
+    both = with_float16("classify")
+    for precision in ("float32", "float16"):
+        assert OnnxRuntimeBackend(both, "classify", "cuda", precision).precision == precision
+        assert library.graph == both.graph("classify", precision)
 
 
 def test_run_copies_through_page_locked_memory_and_computes(backend, images):

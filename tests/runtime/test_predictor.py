@@ -1,4 +1,5 @@
 import hashlib
+import json
 import pickle
 import threading
 import time
@@ -264,6 +265,16 @@ def test_closed_predictor_says_so(bundle, photograph):
     predictor.close()
     with pytest.raises(BackendUnavailableError, match="this Predictor is closed: make a new one"):
         predictor.predict(photograph)
+
+
+def test_predictor_runs_a_bundle_of_format_1(bundle, bundle_copy, format_1, photograph):
+    (bundle_copy / "manifest.json").write_text(json.dumps(format_1), encoding="utf-8")
+    with (
+        Predictor(bundle, device="cpu", precision="float32", level="classify") as newest,
+        Predictor(bundle_copy, device="cpu", precision="float32", level="classify") as oldest,
+    ):
+        assert oldest.bundle.manifest.format == 1
+        assert oldest.predict(photograph).to_dict() == newest.predict(photograph).to_dict()
 
 
 def test_predictor_opens_a_folder(bundle):

@@ -41,11 +41,11 @@ class Altered:
         pass
 
 
-def test_verify_passes_on_this_machine(bundle):
-    report = verify(bundle, "cpu", "float32")
+def test_verify_passes_on_this_machine(embedded):
+    report = verify(embedded, "cpu", "float32")
     assert report.passed, report.problems
     report.raise_if_failed()
-    assert [level.level for level in report.levels] == list(bundle.manifest.levels)
+    assert [level.level for level in report.levels] == list(embedded.manifest.levels)
     assert {check.output for level in report.levels for check in level.checks} == set(TOLERANCES)
     assert (report.device, report.precision) == ("cpu", "float32")
 

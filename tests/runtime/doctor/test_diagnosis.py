@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from biounet_edge import BackendUnavailableError, EngineMismatchError
+from biounet_edge import BackendUnavailableError, Bundle, EngineMismatchError
 from biounet_edge.cli.doctor import doctor
 from biounet_edge.doctor import diagnosis as doctor_module
 from biounet_edge.doctor.diagnosis import diagnose
@@ -263,10 +263,11 @@ def by_name(findings):
     return {f.name: f for f in findings}
 
 
-def test_diagnose_checks_the_demo_bundle_by_default(bundle, machine):
+def test_diagnose_checks_the_demo_bundle_by_default(machine):
     found = by_name(diagnose())["Bundle"]
     assert found.status == "ok"
-    assert found.text.startswith("demo ")
+    demo = Bundle.open()
+    assert found.text.startswith(f"{demo.manifest.name} {demo.manifest.version} in {demo.folder}: ")
     assert found.text.endswith(" files, checksums fit")
 
 

@@ -188,32 +188,18 @@ def test_build_graph_needs_no_flag_where_every_network_is_strongly_typed(copy, t
     assert tensorrt.told["flags"] == 0
 
 
-def with_float16(bundle: Bundle, levels: tuple[str, ...]) -> Bundle:
-    """The bundle with float16 graphs of some levels and a component."""
-    content = json.loads(bundle.manifest.to_json())
-    content["components"] = {"float32": content["components"]["float32"]}
-    for level in content["levels"].values():
-        level["graphs"] = {"float32": level["graphs"]["float32"]}
-    for level in levels:
-        content["levels"][level]["graphs"]["float16"] = f"{level}_float16.onnx"
-        content["files"][f"{level}_float16.onnx"] = content["files"][f"{level}.onnx"]
-    content["components"]["float16"] = ["encoder_streaks_float16.onnx"]
-    content["files"]["encoder_streaks_float16.onnx"] = content["files"]["encoder_streaks.onnx"]
-    return Bundle(bundle.folder, type(bundle.manifest).model_validate(content), bundle.checksum)
-
-
 @pytest.mark.parametrize(
     ("precision", "expected"), [(None, "float16"), ("float16", "float16"), ("float32", "float32")]
 )
-def test_build_engines_prefers_float16(precision, expected, copy, tensorrt):
-    bundle = with_float16(copy, ("classify", "cam", "full"))
+def test_build_engines_prefers_float16(precision, expected, with_float16, tensorrt):
+    bundle = with_float16("classify", "cam", "full")
     for engine in build_engines(bundle, "tensorrt", ["full", "classify"], precision):
         assert engine.sidecar.precision == expected
         assert engine.path.stem == (f"{engine.sidecar.part}{'_float16' * (expected == 'float16')}.tensorrt")
 
 
-def test_build_engines_takes_one_precision_for_all_levels(copy, tensorrt):
-    built = build_engines(with_float16(copy, ("classify",)), "tensorrt")
+def test_build_engines_takes_one_precision_for_all_levels(with_float16, tensorrt):
+    built = build_engines(with_float16("classify"), "tensorrt")
     assert {engine.sidecar.precision for engine in built} == {"float32"}
 
 
@@ -224,8 +210,8 @@ def test_build_engines_builds_each_level_once(copy, tensorrt):
     ]
 
 
-def test_build_graph_takes_components_of_every_precision(copy, tensorrt, tmp_path):
-    bundle = with_float16(copy, ())
+def test_build_graph_takes_components_of_every_precision(with_float16, tensorrt, tmp_path):
+    bundle = with_float16()
     built = build_graph(bundle, "encoder_streaks_float16.onnx", "tensorrt", output=tmp_path / "engines")
     assert built.path == tmp_path / "engines" / "encoder_streaks_float16.tensorrt.engine"
     assert (built.sidecar.part, built.sidecar.precision) == ("encoder_streaks", "float16")

@@ -40,6 +40,7 @@ class FakeCuda(types.ModuleType):
         super().__init__("cuda.bindings.runtime")
         self.memory: dict[int, ctypes.Array] = {}
         self.full: str | None = None  # what fails for want of memory
+        self.free_bytes = 1_000_000  # what is left then
         self.can_capture = True
         self.captures = 0
         self.contexts: weakref.WeakSet = weakref.WeakSet()
@@ -61,7 +62,7 @@ class FakeCuda(types.ModuleType):
         return named
 
     def _allocate(self, name, size, flags=0):
-        if name == self.full and size > 1_000_000:
+        if name == self.full and size > self.free_bytes:
             return Code.cudaErrorMemoryAllocation, None
         memory = ctypes.create_string_buffer(size)
         self.memory[ctypes.addressof(memory)] = memory
@@ -294,6 +295,7 @@ def install(copy, cuda, monkeypatch):
         name, version = device.replace("-", "_"), "11.4.0" if device == "tensorrt" else "1.7.1"
         library = FakeTensorRt(name, version, cuda, copy.manifest.input.height, batches)
         monkeypatch.setitem(sys.modules, name, library)
+        cuda.free_bytes = 8 * int(np.prod(library.input_row))
         files = copy.manifest.files
         fields = {
             "device": device,
