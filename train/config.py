@@ -192,6 +192,9 @@ class StageConfig(Section):
     """Images of an f_Seg update; 0 leaves f_Seg out."""
     segmentation_repeats: int = Field(default=1, ge=1)
     """f_Seg updates in an iteration."""
+    segmentation_filled: Fraction = 0.5
+    """Part of an f_Seg update's images that have the indicator, as far as such images exist; the others are
+    drawn from all that have a mask of it, filled or empty."""
     segmentation_images: int | None = Field(default=None, ge=1)
     """Images with an indicator that f_Seg learns it from, and half as many of all that have a mask of it,
     filled or empty; None for all."""

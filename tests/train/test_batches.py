@@ -27,8 +27,13 @@ def material(config: TrainConfig, images: ImageSet, share: Share, iteration: int
     return one
 
 
+def f_seg(count: int, **stage: Any) -> StageConfig:
+    return StageConfig(epochs=1, iterations=1, segmentation_batch=count, **stage)
+
+
 def test_half_of_a_segmentation_batch_has_the_indicator(config: TrainConfig, rendered: ImageSet) -> None:
-    drawn = Batches(config, rendered, rendered, Share()).draw_segmentation(8, "streaks", torch.Generator())
+    batches = Batches(config, rendered, rendered, Share())
+    drawn = batches.draw_segmentation(f_seg(8), "streaks", torch.Generator())
     assert rendered.masks(drawn[::2], "streaks").flatten(1).amax(1).all()
 
 
@@ -225,7 +230,8 @@ def test_f_seg_may_learn_from_a_part_of_the_masks(config: TrainConfig) -> None:
     batches = Batches(config, images, images, Share())
     filled, known = set(), set()
     for iteration in range(60):
-        drawn = batches.draw_segmentation(8, "streaks", batches.generator("x", iteration, "draw"), 10)
+        generator = batches.generator("x", iteration, "draw")
+        drawn = batches.draw_segmentation(f_seg(8, segmentation_images=10), "streaks", generator)
         filled |= set(drawn[::2])
         known |= set(drawn[1::2])
     # Ten that have streaks, and five of all that have a mask.
@@ -240,7 +246,8 @@ def test_the_part_of_the_masks_is_that_of_the_run(config: TrainConfig) -> None:
 
     def part(seed: int) -> set[int]:
         batches = Batches(config.model_copy(update={"seed": seed}), images, images, Share())
-        return set(batches.draw_segmentation(400, "streaks", torch.Generator().manual_seed(0), 10)[::2])
+        stage = f_seg(400, segmentation_images=10)
+        return set(batches.draw_segmentation(stage, "streaks", torch.Generator().manual_seed(0))[::2])
 
     assert part(1) == part(1) != part(2)
 
@@ -249,7 +256,19 @@ def test_a_limit_above_the_number_of_masks_changes_nothing(config: TrainConfig) 
     images = with_streaks(4, 8)
     batches = Batches(config, images, images, Share())
     plain, limited = (
-        batches.draw_segmentation(16, "streaks", torch.Generator().manual_seed(0), limit)
+        batches.draw_segmentation(
+            f_seg(16, segmentation_images=limit), "streaks", torch.Generator().manual_seed(0)
+        )
         for limit in (None, 24)
     )
     assert plain == limited
+
+
+@pytest.mark.parametrize("part", [0.0, 0.25, 0.75, 1.0])
+def test_a_part_of_each_processs_images_has_the_indicator(config: TrainConfig, part: float) -> None:
+    """Of two processes, each has the same number; the others may have it by chance, here they hardly do."""
+    images = with_streaks(5, 5000)
+    drawn = Batches(config, images, images, Share()).draw_segmentation(
+        f_seg(16, segmentation_filled=part), "streaks", torch.Generator().manual_seed(0)
+    )
+    assert [sum(index < 5 for index in half) for half in (drawn[:8], drawn[8:])] == [8 * part] * 2

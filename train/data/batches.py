@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor
@@ -180,26 +181,20 @@ class Batches:
         count = stage.classification_batch
         return torch.multinomial(weights, count, replacement=True, generator=generator)
 
-    def draw_segmentation(
-        self, count: int, indicator: str, generator: Generator, limit: int | None = None
-    ) -> list[int]:
-        """Indices of annotated images with a mask of an indicator.
+    def draw_segmentation(self, stage: StageConfig, indicator: str, generator: Generator) -> list[int]:
+        """Indices of annotated images with a mask of an indicator, for one f_Seg update of a stage.
 
-        Half of them have the indicator, as far as such images exist: rare indicators would otherwise give
-        batches of empty masks.
-
-        Args:
-            count: Number of images.
-            indicator: Whose masks are wanted.
-            generator: Draws them.
-            limit: As `StageConfig.segmentation_images`.
+        A part of them has the indicator: rare indicators would otherwise give batches of empty masks.
         """
         present = self.annotated.with_filled_mask(indicator)
         known = self.annotated.with_mask(indicator)
-        if limit is not None:
-            present = self._some(present, limit, f"{indicator}, filled")
-            known = self._some(known, max(1, limit // 2), f"{indicator}, known")
-        pools = [present or known if position % 2 == 0 else known for position in range(count)]
+        if stage.segmentation_images is not None:
+            present = self._some(present, stage.segmentation_images, f"{indicator}, filled")
+            known = self._some(known, max(1, stage.segmentation_images // 2), f"{indicator}, known")
+        # Spread evenly, so that each process has the same part of them.
+        count, part = stage.segmentation_batch, stage.segmentation_filled
+        filled = [math.ceil(place * part) for place in range(count + 1)]
+        pools = [present or known if after > before else known for before, after in pairwise(filled)]
         return [pool[int(torch.randint(len(pool), (), generator=generator))] for pool in pools]
 
 
@@ -246,9 +241,7 @@ class _Iterations(Dataset[Material]):
         segmentation = []
         for _ in range(stage.segmentation_repeats if stage.segmentation_batch and plan.localised else 0):
             indicator = plan.indicator(iteration)
-            chosen = batches.draw_segmentation(
-                stage.segmentation_batch, indicator, generator, stage.segmentation_images
-            )
+            chosen = batches.draw_segmentation(stage, indicator, generator)
             chosen = chosen[batches.share.of(len(chosen), "segmentation_batch")]
             images = batches.annotated.images(chosen)
             masks = batches.annotated.masks(chosen, indicator)
