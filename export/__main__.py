@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from export.commands.bundle import bundle
-from export.commands.gradcam import gradcam
+from onnx_gradcam.cli.add import gradcam
 
 
 class _BundleFirst(TyperGroup):

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from biounet_edge.indicators import INDICATORS
-from export.builder import GraphBuilder, add_output, dimensions
-from export.gradcam import add_gradcam
-from export.heatmaps import divide_by_maximum, stack_heatmaps
 from export.trace import fill, finish, trace
+from onnx_gradcam.builder import GraphBuilder, add_output, dimensions
+from onnx_gradcam.gradcam import add_gradcam
+from onnx_gradcam.heatmaps import divide_by_maximum, stack_heatmaps
 from train.encoders import HEATMAPS
 from train.network import BioUNet, IndicatorNetwork, NetworkConfig
 

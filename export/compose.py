@@ -13,10 +13,10 @@ import onnx_ir as ir
 
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import InputSpec, Level
-from export.builder import GraphBuilder, add_output, dimensions
 from export.components import FUSION, decoder_name, encoder_name
 from export.merge import merge_equal
 from export.trace import IR_VERSION, OPSET, finish
+from onnx_gradcam.builder import GraphBuilder, add_output, dimensions
 
 LEVEL_OUTPUTS: Mapping[Level, Sequence[str]] = {
     "classify": ("melanoma_probability", "melanoma_contribution", "indicator_probability"),

@@ -8,9 +8,9 @@ engines want.
 
 import onnx_ir as ir
 
-from export.builder import GraphBuilder
-from export.fold import fold_batch_norm
+from export.batch_norm import fold_batch_norm
 from export.trace import finish
+from onnx_gradcam.builder import GraphBuilder
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 """Operators that compute in float16 whatever they are given."""

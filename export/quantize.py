@@ -28,7 +28,7 @@ from onnxruntime.quantization import (
 from onnxscript.optimizer import fold_constants
 
 from biounet_edge.errors import ExportError
-from export.fold import fold_batch_norm
+from export.batch_norm import fold_batch_norm
 from export.trace import finish
 
 FEWEST_CALIBRATION_IMAGES = 8

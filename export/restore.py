@@ -18,10 +18,10 @@ from biounet_edge.bundle import MANIFEST_NAME, Bundle
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import EncoderSpec, WeightFormat
-from export.builder import dimensions
 from export.components import FUSION, DecoderModule, EncoderModule, decoder_name, encoder_name
 from export.model_card import read_card_notes
 from export.weights import HALF_SUFFIX, WEIGHTS_NAME
+from onnx_gradcam.builder import dimensions
 from train.checkpoint import ModelInfo, load_model
 from train.encoders import FAMILIES, Family
 from train.network import BioUNet, NetworkConfig

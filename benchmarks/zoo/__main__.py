@@ -16,7 +16,7 @@ from benchmarks.zoo.models import FAMILIES, all_models, make_specimen
 from benchmarks.zoo.page import agreement_table, cost_table, method_table, replace_table
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.processor import usable_threads
-from export.cam_methods import CAM_METHODS, Method
+from onnx_gradcam.cam_methods import CAM_METHODS, Method
 
 METHOD_MODEL = "resnet18"
 """Model whose heatmaps are compared with every method."""

@@ -18,9 +18,9 @@ from benchmarks.zoo.reference import raw_heatmaps
 from benchmarks.zoo.runtimes import Run, compile_with_tensorrt_rtx, load_onnxruntime, load_openvino
 from biounet_edge.engine.sidecar import BatchProfile
 from biounet_edge.errors import BackendUnavailableError, InputError
-from export.cam_methods import Method
-from export.explanation import CLASS_INDEX, Explanation, add_heatmaps
-from export.model_file import save_model
+from onnx_gradcam.cam_methods import Method
+from onnx_gradcam.explanation import CLASS_INDEX, Explanation, add_heatmaps
+from onnx_gradcam.model_file import save_model
 
 IMAGES = 3
 """Images of each comparison, each with a class of its own."""

@@ -13,7 +13,7 @@ from biounet_edge.engine.library import import_tensorrt
 from biounet_edge.engine.progress import ProgressListener
 from biounet_edge.engine.sidecar import BatchProfile
 from biounet_edge.telemetry import import_onnxruntime, import_openvino
-from export.model_file import save_model
+from onnx_gradcam.model_file import save_model
 
 Arrays = dict[str, NDArray[Any]]
 """Arrays by the names of inputs or outputs."""

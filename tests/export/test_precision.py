@@ -15,9 +15,9 @@ from biounet_edge.agreement import GATES, Gates
 from biounet_edge.bundle import Bundle
 from biounet_edge.errors import ExportError
 from biounet_edge.verification import verify
+from export.batch_norm import fold_batch_norm
 from export.bundle import ExportOptions, ExportReport, export_bundle
 from export.components import EncoderModule, write_encoder
-from export.fold import fold_batch_norm
 from export.half import to_float16
 from export.parity import open_graph
 from export.precision import evenly

@@ -1,0 +1,1 @@
+"""Grad-CAM for any ONNX classifier."""

@@ -1,0 +1,131 @@
+"""`python -m export gradcam`: what it writes and says, and what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from typer.testing import CliRunner, Result
+
+from export.__main__ import app
+from onnx_gradcam.model_file import load_model, save_model
+
+GRAPH = """<ir_version: 10, opset_import: ["": 20]>
+classifier (float[N, 3, 8, 8] images) => (float[N, 4] probabilities) <float[4, 3] weight = {
+    1.0, -0.5, 0.25,  -1.0, 0.75, 0.5,  0.5, 0.5, -1.0,  0.1, 0.2, 0.3 }> {
+    small = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (images)
+    features = Relu (small)
+    pooled = GlobalAveragePool (features)
+    flat = Flatten (pooled)
+    scores = Gemm <transB = 1> (flat, weight)
+    probabilities = Softmax (scores)
+}"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "classifier.onnx"
+    onnx.save(onnx.parser.parse_model(GRAPH), path)
+    return path
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["gradcam", *map(str, arguments)])
+
+
+def test_it_writes_a_model_and_says_what_it_explains(model: Path, tmp_path: Path) -> None:
+    result = call(model, "--output", tmp_path / "explained.onnx")
+    assert result.exit_code == 0, result.output
+    assert "method: gradcam\nlayers: features\nscores: scores\nclass: top\n" in result.stdout
+    session = onnxruntime.InferenceSession(tmp_path / "explained.onnx")
+    images = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    probabilities, best, heatmap = session.run(None, {"images": images})
+    assert (probabilities.argmax(axis=1) == best).all()
+    assert heatmap.shape == (2, 8, 8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classifier.onnx", "explained.onnx"]
+
+
+def test_every_option_arrives(model: Path, tmp_path: Path) -> None:
+    options = ("--layer", "small", "--layer", "last", "--logit", "input", "--method", "hirescam",
+               "--resize", "none", "--normalize", "none", "--scores", "probabilities")  # fmt: skip
+    result = call(model, "-o", tmp_path / "explained.onnx", *options)
+    assert result.exit_code == 0, result.output
+    explained = ir.load(tmp_path / "explained.onnx")
+    assert [value.name for value in explained.graph.inputs] == ["images", "class_index"]
+    outputs = {str(value.name): str(value.shape) for value in explained.graph.outputs[1:]}
+    assert outputs == {"heatmap_small": "[N,4,4]", "heatmap_features": "[N,4,4]"}
+    assert explained.metadata_props == {
+        "heatmap_method": "hirescam",
+        "heatmap_layers": "small,features",
+        "heatmap_scores": "probabilities",
+        "heatmap_class": "input",
+    }
+
+
+def test_layers_are_listed_and_nothing_is_written(model: Path, tmp_path: Path) -> None:
+    result = call(model, "--list-layers")
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["AveragePool", "3", "4", "x", "4", "small"] in lines
+    assert ["Relu", "3", "4", "x", "4", "last", "features"] in lines
+    assert list(tmp_path.iterdir()) == [model]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "expected where to write the model: --output OUT.onnx, or --list-layers"),
+        (("-o", "OUT", "--logit", "best"), "--logit is the index of a class, top or input: got 'best'"),
+        (("-o", "OUT", "--logit", "4"), "logit 4 of 'scores' was asked for"),
+        (("-o", "OUT", "--layer", "nowhere"), "the graph has no value 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    model: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    result = call(model, *(tmp_path / "out.onnx" if option == "OUT" else option for option in options))
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def test_a_file_is_replaced_only_when_that_is_asked_for(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "explained.onnx"
+    out.write_text("mine")
+    result = call(model, "-o", out)
+    assert result.exit_code == 1
+    assert "is there already: choose another name, or replace it with --overwrite" in result.stderr
+    assert out.read_text() == "mine"
+    assert call(model, "-o", out, "--overwrite").exit_code == 0
+    assert load_model(out).graph.outputs
+
+
+def test_files_that_are_no_graphs_are_named(tmp_path: Path) -> None:
+    assert "there is no file" in call(tmp_path / "absent.onnx", "--list-layers").stderr
+    text = tmp_path / "notes.onnx"
+    text.write_text("these are no bytes of a graph")
+    result = call(text, "--list-layers")
+    assert result.exit_code == 1
+    assert "notes.onnx is no ONNX graph" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(model: Path, tmp_path: Path) -> None:
+    result = call(model, "-o", tmp_path / "absent" / "out.onnx")
+    assert result.exit_code == 1
+    assert "cannot be written (No such file or directory)" in result.stderr
+
+
+def test_large_weights_are_written_beside_the_graph(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnx_gradcam.model_file.LARGEST_FILE_BYTES", 10)
+    out = tmp_path / "explained.onnx"
+    assert call(model, "-o", out).exit_code == 0
+    assert (tmp_path / "explained.onnx.data").is_file()
+    images = np.ones((1, 3, 8, 8), np.float32)
+    assert onnxruntime.InferenceSession(out).run(None, {"images": images})[2].max() == 1
+    again = tmp_path / "again.onnx"  # what lies beside the graph is found
+    save_model(load_model(out), again)
+    assert (tmp_path / "again.onnx.data").read_bytes() == (tmp_path / "explained.onnx.data").read_bytes()
