@@ -1,18 +1,19 @@
-"""Batch normalisation moved into the convolution in front of it, which is what a precision is chosen for.
+"""Batch normalisation absorbed by the convolution before it, for graphs in float16 and int8.
 
 The float32 graphs leave that to the engines, because both paths through an encoder share one convolution
-weight and differ in their batch norm. In float16 and int8 the folded weight is what gets rounded, so it has
-to be in the graph: as an expression over the shared weight, which costs no space.
+weight and differ in their batch norm. In float16 and int8 the product of weight and scale is what gets
+rounded, so it has to be in the graph: as an expression over the shared weight, which costs no space.
 """
 
 import onnx_ir as ir
 
-from onnx_gradcam.builder import GraphBuilder, dimensions
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.values import dimensions
 from onnx_gradcam.vjp.transposed import channel_scale
 
 
-def fold_batch_norm(graph: ir.Graph) -> list[ir.Node]:
-    """Replaces each Conv that only a BatchNormalization reads, and that one, by one Conv.
+def absorb_batch_norm(graph: ir.Graph) -> list[ir.Node]:
+    """Replace each Conv that only a BatchNormalization reads, and that BatchNormalization, by one Conv.
 
         s (W * x - mean) + bias = (s W) * x + (bias - s mean)        s = scale / sqrt(variance + epsilon)
 
@@ -22,23 +23,23 @@ def fold_batch_norm(graph: ir.Graph) -> list[ir.Node]:
     Returns:
         The new Conv nodes, in order. Their weights and biases are expressions over initializers.
     """
-    folded: list[ir.Node] = []
+    absorbing: list[ir.Node] = []
     for normalisation in list(graph):
         if normalisation.op_type != "BatchNormalization":
             continue
         convolution = normalisation.inputs[0].producer() if normalisation.inputs[0] is not None else None
         if convolution is None or convolution.op_type != "Conv" or len(convolution.inputs) > 2:
             continue
-        if len(list(convolution.outputs[0].uses())) > 1:  # somebody else reads it before it is normalised
+        if len(list(convolution.outputs[0].uses())) > 1:  # another node reads it before it is normalised
             continue
-        folded.append(_fold(graph, convolution, normalisation))
-    return folded
+        absorbing.append(_absorb(graph, convolution, normalisation))
+    return absorbing
 
 
-def _fold(graph: ir.Graph, convolution: ir.Node, normalisation: ir.Node) -> ir.Node:
+def _absorb(graph: ir.Graph, convolution: ir.Node, normalisation: ir.Node) -> ir.Node:
     weight, (_, _, bias, mean, _) = convolution.inputs[1], normalisation.inputs
     assert weight is not None, "Conv requires a weight"
-    # The tape appends at the end; its nodes are moved in front of the convolution, which reads them.
+    # The tape appends at the end; its nodes are moved before the convolution.
     builder = GraphBuilder(graph)
     scale = channel_scale(builder, normalisation)  # (C_out,)
     ones = [1] * (len(dimensions(weight)) - 1)

@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import InputSpec, Level
-from export.components import FUSION, decoder_name, encoder_name
+from export.components import FUSION, add_output, decoder_name, encoder_name
 from export.merge import merge_equal
 from export.trace import IR_VERSION, OPSET, finish
-from onnx_gradcam.builder import GraphBuilder, add_output, dimensions
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.values import dimensions
 
 LEVEL_OUTPUTS: Mapping[Level, Sequence[str]] = {
     "classify": ("melanoma_probability", "melanoma_contribution", "indicator_probability"),

@@ -4,7 +4,7 @@ import math
 
 import onnx_ir as ir
 
-from onnx_gradcam.builder import dimensions
+from onnx_gradcam.values import dimensions
 
 
 def count_gflops(model: ir.Model) -> float:

@@ -8,7 +8,7 @@ engines want.
 
 import onnx_ir as ir
 
-from export.batch_norm import fold_batch_norm
+from export.batch_norm import absorb_batch_norm
 from export.trace import finish
 from onnx_gradcam.builder import GraphBuilder
 
@@ -33,7 +33,7 @@ def to_float16(model: ir.Model) -> ir.Model:
     """
     model = model.clone()
     graph = model.graph
-    fold_batch_norm(graph)
+    absorb_batch_norm(graph)
     caster = _Caster(graph)
     depending = set(graph.inputs)  # what an input leads to; all else is computed once, at load, in float32
     half: set[ir.Value] = set()

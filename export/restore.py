@@ -21,7 +21,7 @@ from biounet_edge.manifest import EncoderSpec, WeightFormat
 from export.components import FUSION, DecoderModule, EncoderModule, decoder_name, encoder_name
 from export.model_card import read_card_notes
 from export.weights import HALF_SUFFIX, WEIGHTS_NAME
-from onnx_gradcam.builder import dimensions
+from onnx_gradcam.values import dimensions
 from train.checkpoint import ModelInfo, load_model
 from train.encoders import FAMILIES, Family
 from train.network import BioUNet, NetworkConfig

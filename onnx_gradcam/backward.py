@@ -2,8 +2,8 @@
 
 For a value y and an output l that depends on it, the cotangent of y is the gradient dl/dy, of y's own shape.
 The cotangent of l itself is given (the seed). The nodes are visited in reverse order; each turns the
-cotangent of its output into cotangents of its inputs, by the rule of its operator in onnx_gradcam/vjp. Where a
-value has several consumers, what they send back adds up: the chain rule.
+cotangent of its output into cotangents of its inputs, by the rule of its operator in onnx_gradcam/vjp. Where
+a value has several consumers, their contributions add up: the chain rule.
 
     forward     x ──> f ──> y ──> g ──> l
     backward   x̄ <── f' <── ȳ <── g' <── l̄ = seed            f' and g' are nodes of the same graph
@@ -16,27 +16,27 @@ from collections.abc import Collection, Iterable
 
 import onnx_ir as ir
 
-from biounet_edge.errors import ExportError
 from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.errors import OptionError, UnsupportedOperatorError
 from onnx_gradcam.vjp import rule_of
 
 
 def backpropagate(
     builder: GraphBuilder, output: ir.Value, seed: ir.Value, targets: Collection[ir.Value]
 ) -> dict[ir.Value, ir.Value]:
-    """Appends the nodes that compute the gradient of an output with respect to targets.
+    """Append nodes that compute the gradient of an output with respect to targets.
 
     Args:
-        builder: Builder on the graph.
-        output: What is differentiated.
+        output: Value that is differentiated.
         seed: Cotangent of the output, of the output's shape.
-        targets: What it is differentiated by.
+        targets: Values it is differentiated with respect to.
 
     Returns:
         Gradient of each target, of the target's shape.
 
     Raises:
-        ExportError: If an operator on the way has no rule, or the output does not depend on a target.
+        OptionError: If the output does not depend on a target.
+        UnsupportedOperatorError: If an operator on the way has no rule.
     """
     nodes = tuple(builder.graph)
     active = _depending_on(targets, nodes)
@@ -47,14 +47,14 @@ def backpropagate(
                 _pass_back(builder, node, active, cotangents)
     for target in targets:
         if target not in cotangents or target not in active:
-            raise ExportError(
+            raise OptionError(
                 f"{output.name!r} does not depend on {target.name!r}: expected a layer before it"
             )
     return {target: cotangents[target] for target in targets}
 
 
 def _depending_on(targets: Collection[ir.Value], nodes: Iterable[ir.Node]) -> set[ir.Value | None]:
-    """The targets and all that is computed from them; integers, such as a shape, carry no gradient."""
+    """Return the targets and all that is computed from them; integers, such as a shape, carry no gradient."""
     active: set[ir.Value | None] = set(targets)
     for node in nodes:
         if not active.isdisjoint(node.inputs):
@@ -68,13 +68,13 @@ def _pass_back(
     active: set[ir.Value | None],
     cotangents: dict[ir.Value, ir.Value],
 ) -> None:
-    """Adds what one node sends back to the cotangents of its active inputs."""
+    """Add what one node sends back to the cotangents of its active inputs."""
     contributions = rule_of(node)(builder, node, [cotangents.get(y) for y in node.outputs])
     for index, value in enumerate(node.inputs):
         if value is None or value not in active:
             continue
         if index not in contributions:
-            raise ExportError(
+            raise UnsupportedOperatorError(
                 f"the gradient passes through input {index} of node {node.name!r} ({node.op_type}), "
                 "and the operator's rule does not cover that input"
             )

@@ -12,7 +12,8 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from onnx_gradcam.builder import GraphBuilder, dimensions
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.values import dimensions
 
 Method = Literal["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam"]
 
@@ -90,17 +91,13 @@ CAM_METHODS: Mapping[Method, CamMethod] = {
 
 
 def mean_over_space(builder: GraphBuilder, gradients: ir.Value) -> ir.Value:
-    """Appends the mean over the pixels, shape (N, C), of gradients (N, C, h, w).
+    """Append the mean over the pixels of gradients (N, C, h, w).
 
-    Under global average pooling the gradient is the same at every pixel: then it was repeated by an Expand,
-    what stood in front of it is its mean, and no pass over the pixels is left in the graph.
-
-    Args:
-        builder: Builder on the graph.
-        gradients: Shape (N, C, h, w).
+    Under global average pooling the gradient is the same at every pixel: an Expand repeats it, the input of
+    that Expand is its mean, and no pass over the pixels is left in the graph.
 
     Returns:
-        The mean; (N, C, 1, 1) where it stood in front of an Expand.
+        The mean, shape (N, C); (N, C, 1, 1) where it is the input of an Expand.
     """
     repeat = gradients.producer()
     if repeat is not None and repeat.op_type == "Expand":
@@ -111,12 +108,11 @@ def mean_over_space(builder: GraphBuilder, gradients: ir.Value) -> ir.Value:
 
 
 def weigh(builder: GraphBuilder, activations: ir.Value, weights: ir.Value) -> ir.Value:
-    """Appends the sum over k of w_k A_k as a product of matrices.
+    """Append the sum over k of w_k A_k as a product of matrices.
 
     ONNX Runtime takes eight times as long for a ReduceSum over the channels.
 
     Args:
-        builder: Builder on the graph.
         activations: A, shape (N, C, h, w).
         weights: w, of N C elements.
 
@@ -129,15 +125,7 @@ def weigh(builder: GraphBuilder, activations: ir.Value, weights: ir.Value) -> ir
 
 
 def sum_channels(builder: GraphBuilder, value: ir.Value) -> ir.Value:
-    """Appends the sum over the channels of (N, C, h, w).
-
-    Args:
-        builder: Builder on the graph.
-        value: Shape (N, C, h, w).
-
-    Returns:
-        The sum, shape (N, h, w).
-    """
+    """Append the sum over the channels of (N, C, h, w), shape (N, h, w)."""
     return builder.op("ReduceSum", [value, builder.integers([1])], {"keepdims": 0})
 
 

@@ -17,6 +17,7 @@ from benchmarks.zoo.page import agreement_table, cost_table, method_table, repla
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.processor import usable_threads
 from onnx_gradcam.cam_methods import CAM_METHODS, Method
+from onnx_gradcam.errors import OnnxGradcamError
 
 METHOD_MODEL = "resnet18"
 """Model whose heatmaps are compared with every method."""
@@ -93,7 +94,7 @@ def _measure(results: Path, key: dict[str, Any], work: Callable[[], list[dict[st
     console = Console(stderr=True)
     try:
         records = work()
-    except BiounetEdgeError as error:
+    except (BiounetEdgeError, OnnxGradcamError) as error:
         console.print(f"{key}: {error}", style="red", markup=False, soft_wrap=True)
         return
     machine = str(describe_machine(usable_threads()))

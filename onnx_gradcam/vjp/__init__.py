@@ -4,8 +4,8 @@ A rule takes a node y = f(x_0, x_1, ...) and the cotangent g = dl/dy, and append
 
     dl/dx_i = sum over all elements k of g_k * dy_k/dx_i
 
-for the inputs that a gradient may pass through. A cotangent always has the shape of its value. What a rule
-appends and nobody uses is taken back later. In a rule, `+ - * /` on values append nodes.
+for the inputs that a gradient may pass through. A cotangent always has the shape of its value. Nodes that a
+rule appends and nothing uses are removed later. In a rule, `+ - * /` on values append nodes.
 
 To add an operator, write one function in the module it belongs to and one line of test data.
 
@@ -35,11 +35,11 @@ __all__ = [
     "activations",
     "convolution",
     "elementwise",
-    "rearranging",
     "matrices",
     "normalization",
     "pieces",
     "pooling",
+    "rearranging",
     "reductions",
     "resizing",
     "rule_of",

@@ -4,8 +4,10 @@ import math
 
 import onnx_ir as ir
 
-from onnx_gradcam.builder import GraphBuilder, element_type
-from onnx_gradcam.vjp.broadcasting import required, sum_to
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.nodes import required
+from onnx_gradcam.values import element_type
+from onnx_gradcam.vjp.broadcasting import sum_to
 from onnx_gradcam.vjp.registry import Cotangents, rule
 
 

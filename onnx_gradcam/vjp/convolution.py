@@ -2,8 +2,9 @@
 
 import onnx_ir as ir
 
-from onnx_gradcam.builder import GraphBuilder, dimensions
-from onnx_gradcam.vjp.broadcasting import fixed_size, required
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.nodes import fixed_size, required
+from onnx_gradcam.values import dimensions
 from onnx_gradcam.vjp.registry import Cotangents, rule
 from onnx_gradcam.vjp.transposed import split_channel_scale, transpose_convolution
 from onnx_gradcam.vjp.weights import own_copy
@@ -38,7 +39,7 @@ def conv_transpose(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotange
 
 
 def _pads(node: ir.Node, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
-    """Begins and ends that the node cuts from what it spreads, which the Conv adds again.
+    """Return the begins and ends that the node cuts from what it spreads, and the Conv adds again.
 
     With SAME_UPPER, SAME_LOWER or output_shape they follow from the sizes.
     """

@@ -1,12 +1,14 @@
-"""Rules of arithmetic, with broadcasting: what was repeated is summed."""
+"""Rules of arithmetic, with broadcasting: cotangents are summed over what was repeated."""
 
 import math
 
 import onnx_ir as ir
 
-from biounet_edge.errors import ExportError
-from onnx_gradcam.builder import GraphBuilder, constant_of, element_type
-from onnx_gradcam.vjp.broadcasting import optional, required, sum_to
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.errors import UnsupportedOperatorError
+from onnx_gradcam.nodes import optional, required
+from onnx_gradcam.values import constant_of, element_type
+from onnx_gradcam.vjp.broadcasting import sum_to
 from onnx_gradcam.vjp.registry import Cotangents, rule
 
 
@@ -23,7 +25,9 @@ def dropout(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
     if training is not None:
         known = constant_of(training)
         if known is None or known.any():
-            raise ExportError(f"node {node.name!r} (Dropout) may drop: export in evaluation mode")
+            raise UnsupportedOperatorError(
+                f"node {node.name!r} (Dropout) may drop: export in evaluation mode"
+            )
     return {0: g}
 
 

@@ -4,9 +4,11 @@ import re
 
 import onnx_ir as ir
 
-from biounet_edge.errors import ExportError
-from onnx_gradcam.builder import GraphBuilder, dimensions
-from onnx_gradcam.vjp.broadcasting import optional, required, sum_to
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.errors import UnsupportedOperatorError
+from onnx_gradcam.nodes import optional, required
+from onnx_gradcam.values import dimensions
+from onnx_gradcam.vjp.broadcasting import sum_to
 from onnx_gradcam.vjp.registry import Cotangents, rule
 from onnx_gradcam.vjp.weights import own_matrix
 
@@ -16,7 +18,7 @@ def matmul(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
     """For Y = A B: dl/dA = G B^T and dl/dB = A^T G, summed over batch axes that were broadcast."""
     a, b = required(node, 0), required(node, 1)
     if len(dimensions(a)) < 2 or len(dimensions(b)) < 2:
-        raise ExportError(
+        raise UnsupportedOperatorError(
             f"node {node.name!r} (MatMul) multiplies a vector: there is a rule for matrices only"
         )
     to_a = builder.op("MatMul", [g, _transpose(builder, own_matrix(builder, b))])
@@ -54,7 +56,7 @@ def einsum(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
     terms, arrow, result = equation.partition("->")
     letters = terms.split(",")
     if not arrow or "." in equation or any(re.search(r"(.).*\1", term) for term in (*letters, result)):
-        raise ExportError(
+        raise UnsupportedOperatorError(
             f"node {node.name!r} (Einsum) computes {equation!r}: there is a rule for equations with '->', "
             "without '...', and with no letter twice in one term"
         )
@@ -62,7 +64,9 @@ def einsum(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
     for term, value in zip(letters, inputs, strict=True):
         for letter, size in zip(term, dimensions(value), strict=True):
             if sizes.setdefault(letter, size) != size:
-                raise ExportError(f"node {node.name!r} (Einsum) repeats {value.name!r} along {letter!r}")
+                raise UnsupportedOperatorError(
+                    f"node {node.name!r} (Einsum) repeats {value.name!r} along {letter!r}"
+                )
     cotangents: Cotangents = {}
     for index, wanted in enumerate(letters):
         others = [place for place in range(len(inputs)) if place != index]
@@ -80,7 +84,7 @@ def _transpose(builder: GraphBuilder, value: ir.Value) -> ir.Value:
 
 
 def _sum_batch(builder: GraphBuilder, product: ir.Value, value: ir.Value, other: ir.Value) -> ir.Value:
-    """Sums over the batch axes along which a value was repeated to go with the other."""
+    """Sum over the batch axes along which a value was repeated to go with the other."""
     mine, its = (dimensions(v)[:-2] for v in (value, other))
     added = max(0, len(its) - len(mine))
     padded = [1] * added + list(mine)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from biounet_edge.errors import ExportError
-from onnx_gradcam.builder import GraphBuilder, dimensions
-from onnx_gradcam.vjp.broadcasting import fixed_size, required
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.errors import UnsupportedOperatorError
+from onnx_gradcam.nodes import fixed_size, required
+from onnx_gradcam.values import dimensions
 from onnx_gradcam.vjp.reductions import mean_over
 from onnx_gradcam.vjp.registry import Cotangents, rule
 from onnx_gradcam.vjp.transposed import channel_scale, scale_channels
@@ -23,10 +24,10 @@ from onnx_gradcam.vjp.transposed import channel_scale, scale_channels
 def batch_normalization(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
     """For y = (x - mean) s + bias with s = scale / sqrt(var + epsilon) of each channel: dl/dx = g s.
 
-    Where a Conv computes x, its rule moves s into its weight, and this multiplication falls away.
+    Where a Conv computes x, its rule moves s into its weight, and this multiplication is not needed.
     """
     if node.attributes.get_int("training_mode", 0):
-        raise ExportError(
+        raise UnsupportedOperatorError(
             f"node {node.name!r} (BatchNormalization) is in training mode: export in evaluation mode"
         )
     return {0: scale_channels(builder, g, channel_scale(builder, node))}
@@ -123,7 +124,7 @@ def local_response_normalization(builder: GraphBuilder, node: ir.Node, g: ir.Val
 def _standardised(
     builder: GraphBuilder, x: ir.Value, c: ir.Value, axes: Sequence[int], epsilon: float
 ) -> ir.Value:
-    """dl/dx of this module's docstring."""
+    """Append dl/dx of this module's docstring."""
     centred = x - mean_over(builder, x, axes)
     s = builder.op("Sqrt", [mean_over(builder, centred * centred, axes) + epsilon])
     unit = centred / s
@@ -134,7 +135,7 @@ def _standardised(
 def _sum_of_neighbours(
     builder: GraphBuilder, node: ir.Node, value: ir.Value, before: int, after: int
 ) -> ir.Value:
-    """Sums each channel with so many before and after it: a product with a band of ones."""
+    """Append the sum of each channel with its neighbours: a product with a band of ones."""
     channels = fixed_size(node, required(node, 0), 1)
     place = np.arange(channels)
     distance = place[None, :] - place[:, None]

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from biounet_edge.errors import ExportError
-from onnx_gradcam.builder import GraphBuilder, constant_of, dimensions
-from onnx_gradcam.vjp.broadcasting import fixed_size, integers_of, optional, required
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.errors import UnsupportedOperatorError
+from onnx_gradcam.nodes import fixed_size, integers_of, optional, required
+from onnx_gradcam.values import constant_of, dimensions
 from onnx_gradcam.vjp.places import are_all_in_order
 from onnx_gradcam.vjp.registry import Cotangents, rule, rule_of_all_outputs
 
@@ -20,7 +21,7 @@ _PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 @rule("Concat")
 def concat(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
-    """Where y is x_0, x_1, ... one behind the other: dl/dx_i is its part of g."""
+    """Where y is x_0, x_1, ... one after the other: dl/dx_i is its part of g."""
     axis = node.attributes["axis"].as_int() % len(dimensions(node.outputs[0]))
     cotangents: Cotangents = {}
     start = 0
@@ -33,7 +34,7 @@ def concat(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
 
 @rule_of_all_outputs("Split")
 def split(builder: GraphBuilder, node: ir.Node, cotangents: Sequence[ir.Value | None]) -> Cotangents:
-    """Where y_0, y_1, ... one behind the other are x: dl/dx is g_0, g_1, ..., zeros for what is unused."""
+    """Where y_0, y_1, ... one after the other are x: dl/dx is g_0, g_1, ..., zeros for what is unused."""
     axis = node.attributes.get_int("axis", 0) % len(dimensions(required(node, 0)))
     parts = [
         _zeros_like(builder, y) if g is None else g for y, g in zip(node.outputs, cotangents, strict=True)
@@ -67,8 +68,8 @@ def slice_(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
 def gather(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
     """Where y is x at some places of an axis: dl/dx at a place is the sum of g wherever it was taken to.
 
-    One place is a Pad, few are a product with a matrix, all are a Reshape, which every engine has; others are
-    scattered.
+    One place is a Pad, a few are a product with a matrix, all are a Reshape: every engine has these. Other
+    places are scattered.
     """
     x = required(node, 0)
     rank = len(dimensions(x))
@@ -91,9 +92,11 @@ def gather(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
 
 @rule("GatherND")
 def gather_nd(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
-    """The same for places given by several indices each."""
+    """The rule of Gather, for places given by several indices each."""
     if node.attributes.get_int("batch_dims", 0):
-        raise ExportError(f"node {node.name!r} (GatherND) has batch_dims: there is a rule for none only")
+        raise UnsupportedOperatorError(
+            f"node {node.name!r} (GatherND) has batch_dims: there is a rule for none only"
+        )
     x = required(node, 0)
     return {0: builder.op("ScatterND", [_zeros_like(builder, x), required(node, 1), g], {"reduction": "add"})}
 
@@ -132,12 +135,11 @@ def pad(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
 def apply_matrix(
     builder: GraphBuilder, g: ir.Value, axis: int, rank: int, matrix: NDArray[np.floating]
 ) -> ir.Value:
-    """Appends the vector-Jacobian product of a linear map y = M x along one axis: dl/dx = M^T g.
+    """Append the vector-Jacobian product of a linear map y = M x along one axis: dl/dx = M^T g.
 
     Args:
-        builder: Builder on the graph.
         g: Cotangent of y.
-        axis: The axis, from 0 on.
+        axis: Which axis, 0 or more.
         rank: Number of axes.
         matrix: M, shape (size of y, size of x).
 
@@ -155,7 +157,7 @@ def apply_matrix(
 
 
 def _scatter(builder: GraphBuilder, x: ir.Value, axis: int, indices: ir.Value, g: ir.Value) -> ir.Value:
-    """Adds each entry of g to its place along an axis of zeros of x's shape."""
+    """Append zeros of x's shape with each entry of g added at its place along an axis."""
     flat = builder.op("Reshape", [g, _with_size(builder, x, axis, -1)])
     row = builder.reshape(indices, [-1 if other == axis else 1 for other in range(len(dimensions(x)))])
     places = builder.op("Expand", [row, builder.op("Shape", [flat])])
@@ -164,15 +166,15 @@ def _scatter(builder: GraphBuilder, x: ir.Value, axis: int, indices: ir.Value, g
 
 
 def _with_size(builder: GraphBuilder, x: ir.Value, axis: int, size: int) -> ir.Value:
-    """The shape of x with another size of one axis."""
+    """Append the shape of x with another size of one axis."""
     parts = [builder.shape(x, 0, axis), builder.integers([size]), builder.shape(x, axis + 1)]
     return builder.op("Concat", parts, {"axis": 0})
 
 
 def _selection(node: ir.Node, taken: NDArray[np.integer], size: int) -> NDArray[np.floating]:
-    """The matrix of y[k] = x[taken[k]]."""
+    """Return the matrix of y[k] = x[taken[k]]."""
     if taken.size * size > _LARGEST_MATRIX:
-        raise ExportError(
+        raise UnsupportedOperatorError(
             f"node {node.name!r} ({node.op_type}) takes {taken.size:,} of {size:,} places: the rule writes a "
             f"matrix of at most {_LARGEST_MATRIX:,} entries"
         )
@@ -182,7 +184,7 @@ def _selection(node: ir.Node, taken: NDArray[np.integer], size: int) -> NDArray[
 
 
 def _pad(builder: GraphBuilder, value: ir.Value, pads: list[int]) -> ir.Value:
-    """Cuts where a pad is negative, and then adds zeros where it is positive."""
+    """Append a cut where a pad is negative, and then zeros where it is positive."""
     rank = len(pads) // 2
     cut = [axis for axis in range(rank) if pads[axis] < 0 or pads[rank + axis] < 0]
     if cut:

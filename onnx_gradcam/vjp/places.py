@@ -1,25 +1,24 @@
 """Places that a graph computes when it runs, and that are all places in order whatever the batch.
 
-torch.onnx writes a pooling to one pixel of a network that computes channels last, as ConvNeXt and Swin do,
-with a dynamic batch so: a Reshape to one row, and a Gather of every place of the row. A rule that scatters
-would need an operator that TensorRT does not have.
+With a dynamic batch, torch.onnx writes pooling to one pixel in channels-last networks, such as ConvNeXt and
+Swin, as a Reshape to one row and a Gather of every place of the row. A rule that scatters would need an
+operator that TensorRT does not have.
 """
 
 import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-from onnx_gradcam.builder import dimensions
+from onnx_gradcam.values import dimensions
 
 _BATCHES = (2, 3, 5)
-"""Places are linear in the batch, or in its product with fixed sizes; so few batches tell."""
+"""Places are linear in the batch, or in its product with fixed sizes, so a few batches tell."""
 
 
 def are_all_in_order(graph: ir.Graph, indices: ir.Value) -> bool:
-    """Tells whether indices are 0, 1, 2, ... in any shape.
+    """Tell whether indices are 0, 1, 2, ... in any shape.
 
     Args:
-        graph: The graph.
         indices: Integers that are computed from nothing but the shape of the graph's inputs.
 
     Returns:

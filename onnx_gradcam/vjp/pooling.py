@@ -6,8 +6,9 @@ from itertools import product
 import numpy as np
 import onnx_ir as ir
 
-from onnx_gradcam.builder import GraphBuilder, dimensions, element_type
-from onnx_gradcam.vjp.broadcasting import required
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.nodes import required
+from onnx_gradcam.values import dimensions, element_type
 from onnx_gradcam.vjp.registry import Cotangents, rule
 from onnx_gradcam.vjp.transposed import spread
 from onnx_gradcam.vjp.window import Window, fixed, window_of
@@ -48,7 +49,7 @@ def max_pool(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
 
 
 def _as_images(builder: GraphBuilder, value: ir.Value, like: ir.Value) -> ir.Value:
-    """(N, C, h, w) as (N C, 1, h, w)."""
+    """Append (N, C, h, w) as (N C, 1, h, w)."""
     space = dimensions(like)[2:]
     if None in space:
         shape = builder.op("Concat", [builder.integers([-1, 1]), builder.shape(like, 2)], {"axis": 0})
@@ -60,7 +61,7 @@ def _as_images(builder: GraphBuilder, value: ir.Value, like: ir.Value) -> ir.Val
 
 
 def _pixels_averaged(builder: GraphBuilder, node: ir.Node, window: Window, x: ir.Value) -> ir.Value:
-    """Pixels that each mean is over: padding may count, and what lies beyond it never does."""
+    """Append the number of pixels of each mean: padding may count, pixels beyond it never do."""
     counts_padding = node.attributes.get_int("count_include_pad", 0)
     if not any(window.begin + window.end) and not node.attributes.get_int("ceil_mode", 0):
         return builder.number_like(math.prod(window.kernel), x)
@@ -80,7 +81,7 @@ def _pixels_averaged(builder: GraphBuilder, node: ir.Node, window: Window, x: ir
 
 
 def _padded(builder: GraphBuilder, images: ir.Value, window: Window) -> ir.Value:
-    """Adds what the windows read beyond the input, smaller than every pixel."""
+    """Append the pixels that windows read beyond the input, smaller than every other."""
     if not window.is_fixed and not any(window.begin + window.end) and not _rounds_up(window):
         return images
     margin = [max(pixels, 0) for pixels in window.overhang()]
@@ -96,7 +97,7 @@ def _rounds_up(window: Window) -> bool:
 
 
 def _pixel(builder: GraphBuilder, padded: ir.Value, window: Window, offset: tuple[int, ...]) -> ir.Value:
-    """Pixel of every window at an offset within it, shape (N C, 1, oh, ow)."""
+    """Append the pixel of every window at an offset within it, shape (N C, 1, oh, ow)."""
     axes = range(2, 2 + len(offset))
     starts = [place * dilation for place, dilation in zip(offset, window.dilations, strict=True)]
     if window.is_fixed:

@@ -1,9 +1,11 @@
-"""Rules of operators that arrange the elements of a value anew, and of those that repeat them."""
+"""Rules of operators that rearrange the elements of a value, or repeat them."""
 
 import onnx_ir as ir
 
-from onnx_gradcam.builder import GraphBuilder, dimensions
-from onnx_gradcam.vjp.broadcasting import fixed_size, required, sum_to
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.nodes import fixed_size, required
+from onnx_gradcam.values import dimensions
+from onnx_gradcam.vjp.broadcasting import sum_to
 from onnx_gradcam.vjp.registry import Cotangents, rule
 
 
@@ -35,7 +37,7 @@ def space_to_depth(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotange
 
 @rule("DepthToSpace")
 def depth_to_space(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cotangents:
-    """Its inverse: SpaceToDepth; in mode CRD the parts of a block are numbered behind the channels."""
+    """Its inverse: SpaceToDepth; in mode CRD the parts of a block are numbered after the channels."""
     block = node.attributes.get_int("blocksize", 1)
     if node.attributes.get_string("mode", "DCR") == "DCR":
         return {0: builder.op("SpaceToDepth", [g], {"blocksize": block})}

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from onnx_gradcam.builder import GraphBuilder, dimensions, element_type
-from onnx_gradcam.vjp.broadcasting import integers_of, optional, required
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.nodes import integers_of, optional, required
+from onnx_gradcam.values import dimensions, element_type
 from onnx_gradcam.vjp.registry import Cotangents, rule
 
 
@@ -77,16 +78,12 @@ def reduce_log_sum_exp(builder: GraphBuilder, node: ir.Node, g: ir.Value) -> Cot
 
 
 def reduced_axes(node: ir.Node) -> list[int]:
-    """Gives the axes of a reduction: an attribute, or an input; all or none where they are left out or empty.
+    """Return the axes of a reduction in order, each 0 or more.
 
-    Args:
-        node: The reduction.
-
-    Returns:
-        Axes from 0 on, in order.
+    They are an attribute or an input. Left out or empty, they are all axes, or none.
 
     Raises:
-        ExportError: If they are computed when the graph runs.
+        UnsupportedOperatorError: If they are computed when the graph runs.
     """
     rank = len(dimensions(required(node, 0)))
     axes: Sequence[int] = []
@@ -100,21 +97,12 @@ def reduced_axes(node: ir.Node) -> list[int]:
 
 
 def mean_over(builder: GraphBuilder, value: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Appends the mean along axes, which stay with size 1.
-
-    Args:
-        builder: Builder on the graph.
-        value: The value.
-        axes: The axes.
-
-    Returns:
-        The mean.
-    """
+    """Append the mean along axes, which stay with size 1."""
     return builder.op("ReduceMean", [value, builder.integers(axes)], {"keepdims": 1})
 
 
 def _keep(builder: GraphBuilder, value: ir.Value, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Puts back the axes of x that a reduction has taken from a value, with size 1."""
+    """Append the value with the axes of x that a reduction removed, of size 1."""
     if not axes or (value.shape is not None and len(dimensions(value)) == len(dimensions(x))):
         return value
     return builder.op("Reshape", [value, _kept_shape(builder, x, axes)])
@@ -133,9 +121,9 @@ def _kept_shape(builder: GraphBuilder, x: ir.Value, axes: Sequence[int]) -> ir.V
 
 
 def _spread_mean(builder: GraphBuilder, x: ir.Value, g: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Divides g by the number of elements along the axes, and repeats it along them to the shape of x.
+    """Append g divided by the number of elements along the axes, repeated along them to the shape of x.
 
-    The Expand comes last, so that who wants the mean over the axes finds it in front of the Expand.
+    The Expand comes last: its input is the mean over the axes, for whoever wants that.
     """
     kept = [1 if axis in axes else size for axis, size in enumerate(dimensions(x))]
     if len(dimensions(g)) != len(kept):
@@ -146,7 +134,7 @@ def _spread_mean(builder: GraphBuilder, x: ir.Value, g: ir.Value, axes: Sequence
 
 
 def _count(builder: GraphBuilder, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Number of elements along the axes, of x's type."""
+    """Append the number of elements along the axes, in x's element type."""
     sizes = [dimensions(x)[axis] for axis in axes]
     if None not in sizes:
         return builder.number_like(math.prod(size for size in sizes if size is not None), x)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from biounet_edge.errors import ExportError
 from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.errors import UnsupportedOperatorError
 
 Cotangents = dict[int, ir.Value]
 """Cotangents of a node's inputs, by their index."""
@@ -21,14 +21,7 @@ RULES: dict[str, RuleOfAllOutputs] = {}
 
 
 def rule(*operators: str) -> Callable[[Rule], Rule]:
-    """Registers a function as the rule of operators with one output that is differentiated.
-
-    Args:
-        operators: Names of the operators.
-
-    Returns:
-        The decorator.
-    """
+    """Register a function as the rule of operators of which only the first output is differentiated."""
 
     def register(function: Rule) -> Rule:
         def of_first_output(
@@ -36,7 +29,7 @@ def rule(*operators: str) -> Callable[[Rule], Rule]:
         ) -> Cotangents:
             first, *others = cotangents
             if first is None or any(other is not None for other in others):
-                raise ExportError(
+                raise UnsupportedOperatorError(
                     f"the gradient reaches another output than the first of node {node.name!r} "
                     f"({node.op_type}): there is no rule for that"
                 )
@@ -49,14 +42,7 @@ def rule(*operators: str) -> Callable[[Rule], Rule]:
 
 
 def rule_of_all_outputs(*operators: str) -> Callable[[RuleOfAllOutputs], RuleOfAllOutputs]:
-    """Registers a function as the rule of operators with several outputs.
-
-    Args:
-        operators: Names of the operators.
-
-    Returns:
-        The decorator.
-    """
+    """Register a function as the rule of operators with several outputs."""
 
     def register(function: RuleOfAllOutputs) -> RuleOfAllOutputs:
         RULES.update(dict.fromkeys(operators, function))
@@ -66,20 +52,14 @@ def rule_of_all_outputs(*operators: str) -> Callable[[RuleOfAllOutputs], RuleOfA
 
 
 def rule_of(node: ir.Node) -> RuleOfAllOutputs:
-    """Finds the rule of a node.
-
-    Args:
-        node: The node.
-
-    Returns:
-        Its rule.
+    """Return the rule of a node.
 
     Raises:
-        ExportError: If its operator has none.
+        UnsupportedOperatorError: If its operator has none.
     """
     if node.domain not in ("", "ai.onnx") or node.op_type not in RULES:
         operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        raise ExportError(
+        raise UnsupportedOperatorError(
             f"the gradient passes through node {node.name!r} of operator {operator}, which has no rule in "
             f"onnx_gradcam/vjp; there are rules for {', '.join(sorted(RULES))}"
         )

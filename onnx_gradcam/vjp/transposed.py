@@ -1,31 +1,24 @@
 """The backward half of a convolution, in the form that inference engines run fastest.
 
-The weight of the forward Conv is not copied: what the backward operator needs is written as an expression
-over the forward weight (scaled, flipped, transposed), and every engine folds it to a constant of its own when
-it loads the graph. So the files hold each weight once.
+The weight of the forward Conv is not copied: the weight of the backward operator is an expression over it
+(scaled, flipped, transposed), which every engine turns into a constant of its own when it loads the graph. So
+the files hold each weight once.
 """
 
 import onnx_ir as ir
 
-from onnx_gradcam.builder import GraphBuilder, dimensions
-from onnx_gradcam.vjp.broadcasting import required
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.nodes import required
+from onnx_gradcam.values import dimensions
 from onnx_gradcam.vjp.weights import own_copy, reverse
 from onnx_gradcam.vjp.window import Window, fixed, window_of
 
-_CHANNEL_SCALE = "biounet_edge.channel_scale"
+_CHANNEL_SCALE = "onnx_gradcam.channel_scale"
 """Key in a value's meta: the vector (C,) of which the value is a reshaped copy."""
 
 
 def channel_scale(builder: GraphBuilder, node: ir.Node) -> ir.Value:
-    """Appends s = scale / sqrt(var + epsilon) of a BatchNormalization.
-
-    Args:
-        builder: Builder on the graph.
-        node: The BatchNormalization.
-
-    Returns:
-        Factor of each channel, shape (C,).
-    """
+    """Append s = scale / sqrt(var + epsilon) of a BatchNormalization, shape (C,): a factor per channel."""
     _, scale, _, _, variance = node.inputs
     assert variance is not None, "BatchNormalization requires five inputs"
     epsilon = builder.number_like(node.attributes.get_float("epsilon", 1e-5), variance)
@@ -34,16 +27,7 @@ def channel_scale(builder: GraphBuilder, node: ir.Node) -> ir.Value:
 
 
 def scale_channels(builder: GraphBuilder, cotangent: ir.Value, scale: ir.Value) -> ir.Value:
-    """Multiplies each channel of a cotangent by a constant.
-
-    Args:
-        builder: Builder on the graph.
-        cotangent: Shape (N, C, ...).
-        scale: Shape (C,).
-
-    Returns:
-        The product, shape (N, C, ...).
-    """
+    """Append a cotangent (N, C, ...) with each channel multiplied by its entry of a scale (C,)."""
     space = len(dimensions(cotangent)) - 2
     factor = builder.reshape(scale, [-1] + [1] * space)  # (C, 1, 1)
     factor.meta[_CHANNEL_SCALE] = scale
@@ -51,7 +35,7 @@ def scale_channels(builder: GraphBuilder, cotangent: ir.Value, scale: ir.Value) 
 
 
 def split_channel_scale(cotangent: ir.Value) -> tuple[ir.Value, ir.Value | None]:
-    """Takes back what `scale_channels` did, for a Conv to apply it to its weight instead.
+    """Undo `scale_channels`, so that a Conv can apply the scale to its weight instead.
 
     Args:
         cotangent: Shape (N, C, ...).
@@ -71,12 +55,11 @@ def split_channel_scale(cotangent: ir.Value) -> tuple[ir.Value, ir.Value | None]
 def transpose_convolution(
     builder: GraphBuilder, node: ir.Node, cotangent: ir.Value, scale: ir.Value | None
 ) -> ir.Value:
-    """Appends the transposed convolution of (cotangent * scale) with the weight of a Conv.
+    """Append the transposed convolution of (cotangent * scale) with the weight of a Conv.
 
     Args:
-        builder: Builder on the graph.
         node: The forward Conv.
-        cotangent: Cotangent of its output without the scale, shape (N, C_out, ...).
+        cotangent: Cotangent of its output before the scale, shape (N, C_out, ...).
         scale: Factor of each output channel, shape (C_out,), or None.
 
     Returns:
@@ -94,7 +77,7 @@ def transpose_convolution(
 
 
 def _is_plain(window: Window) -> bool:
-    """Whether the backward half is an ordinary convolution, which every engine runs at full speed."""
+    """Tell whether the backward half is an ordinary convolution, which every engine runs at full speed."""
     pads = zip(window.begin + window.end, window.reach * 2, strict=True)
     return set(window.strides) == {1} and all(pad <= reach for pad, reach in pads)
 
@@ -114,7 +97,7 @@ def _as_convolution(
     window: Window,
     group: int,
 ) -> ir.Value:
-    """dl/dX[c, i] = sum over o and k of G[o, i + p - d k] W[o, c, k]: a convolution with the flipped kernel.
+    """Append dl/dX[c, i] = sum over o and k of G[o, i + p - d k] W[o, c, k]: a Conv with the flipped kernel.
 
     With k' = K - 1 - k in place of k its padding becomes d (K - 1) - p. With groups, each has channels of its
     own to sum over.
@@ -154,7 +137,7 @@ def spread(
     group: int,
     x: ir.Value,
 ) -> ir.Value:
-    """Appends the transposed convolution that adds each window's cotangent to the pixels that it read.
+    """Append the transposed convolution that adds each window's cotangent to the pixels that it read.
 
     ConvTranspose with the forward attributes is the vector-Jacobian product of Conv by its definition. Where
     the stride does not divide the input evenly, the forward operator leaves pixels at the end unread, and
@@ -162,12 +145,11 @@ def spread(
     where there is nothing to crop.
 
     Args:
-        builder: Builder on the graph.
         cotangent: Cotangent of the windows, shape (N, C_out, ...).
-        weight: What each pixel of a window is multiplied with, shape (C_out, C_in / group, kh, kw).
-        window: The windows.
+        weight: Weight of each pixel of a window, shape (C_out, C_in / group, kh, kw).
+        window: How the windows slide.
         group: Groups of channels.
-        x: What the windows slide over, shape (N, C_in, ...).
+        x: Value that the windows slide over, shape (N, C_in, ...).
 
     Returns:
         Cotangent of x.
@@ -189,7 +171,7 @@ def spread(
 
 
 def _fit(builder: GraphBuilder, value: ir.Value, x: ir.Value) -> ir.Value:
-    """Cuts or fills the end of each axis of space to the size that x has when the graph runs."""
+    """Append the value with the end of each axis of space cut or filled to the size of x at run time."""
     rank = len(dimensions(x))
     missing = builder.op("Sub", [builder.shape(x, 2), builder.op("Shape", [value], {"start": 2})])
     none = builder.integers([0] * (rank - 2))

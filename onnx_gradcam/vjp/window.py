@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from biounet_edge.errors import ExportError
-from onnx_gradcam.builder import dimensions
-from onnx_gradcam.vjp.broadcasting import required
+from onnx_gradcam.errors import UnsupportedOperatorError
+from onnx_gradcam.nodes import required
+from onnx_gradcam.values import dimensions
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Window:
     begin: list[int]
     """Padding before."""
     end: list[int]
-    """Padding after, as the node says; with ceil_mode a last window may reach beyond it."""
+    """Padding after, as the node says; with ceil_mode the last window may reach beyond it."""
 
     @property
     def reach(self) -> list[int]:
@@ -40,16 +40,13 @@ class Window:
         return None not in self.sizes and None not in self.output_sizes
 
     def overhang(self) -> list[int]:
-        """Gives how far the last window reaches beyond the input; below 0, how much it leaves unread.
-
-        Returns:
-            Pixels at the end of each axis.
+        """Return how many pixels the last window reaches beyond the end of each axis; below 0, leaves unread.
 
         Raises:
-            ExportError: If height and width are not fixed.
+            UnsupportedOperatorError: If height and width are not fixed.
         """
         if not self.is_fixed:
-            raise ExportError(
+            raise UnsupportedOperatorError(
                 f"node {self.node.name!r} ({self.node.op_type}) slides over an input whose size is not "
                 "fixed: expected a graph with a fixed height and width"
             )
@@ -61,10 +58,7 @@ class Window:
         ]
 
     def taps(self, axis: int) -> NDArray[np.integer]:
-        """Gives which input pixels the windows along an axis read; -1 and beyond are padding.
-
-        Args:
-            axis: Axis of space.
+        """Return which input pixels the windows along an axis of space read; -1 and beyond are padding.
 
         Returns:
             Places, shape (output size, kernel size).
@@ -75,17 +69,14 @@ class Window:
 
 
 def window_of(node: ir.Node, kernel: list[int]) -> Window:
-    """Reads the attributes of a convolution or pooling.
+    """Read the windows of a Conv, AveragePool or MaxPool from its attributes.
 
     Args:
-        node: Conv, AveragePool or MaxPool.
+        node: The operator.
         kernel: Size of its kernel.
 
-    Returns:
-        Its windows.
-
     Raises:
-        ExportError: If it pads automatically and its sizes are not fixed.
+        UnsupportedOperatorError: If it pads automatically and its sizes are not fixed.
     """
     ones = [1] * len(kernel)
     sizes, output_sizes = dimensions(required(node, 0))[2:], dimensions(node.outputs[0])[2:]
@@ -109,12 +100,5 @@ def window_of(node: ir.Node, kernel: list[int]) -> Window:
 
 
 def fixed(sizes: list[int | None]) -> list[int]:
-    """Narrows sizes that are known to be fixed.
-
-    Args:
-        sizes: Sizes without None.
-
-    Returns:
-        The same.
-    """
+    """Narrow sizes that are known to be fixed, for the type checker."""
     return [size for size in sizes if size is not None]

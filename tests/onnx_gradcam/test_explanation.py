@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from biounet_edge.errors import ExportError
+from onnx_gradcam.errors import ModelError, OptionError, UnsupportedOperatorError
 from onnx_gradcam.explanation import Explanation, add_heatmaps, list_layers
 from onnx_gradcam.layers import last_layer
 
@@ -190,19 +190,19 @@ def test_nothing_is_computed_that_no_heatmap_needs(model: ir.Model) -> None:
 @pytest.mark.parametrize(
     ("explanation", "message"),
     [
-        (Explanation(layers=("nowhere",)), "no value 'nowhere': --list-layers shows those"),
+        (Explanation(layers=("nowhere",)), "no value 'nowhere': `onnx-gradcam layers` shows those"),
         (Explanation(logit=5), "logit 5 of 'scores' was asked for.*expected 0 to 4"),
         (Explanation(scores="absent"), "no value 'absent'"),
         (Explanation(layers=("scores",)), r"expected a layer of shape \(N, C, h, w\), and 'scores' has"),
     ],
 )
 def test_what_is_not_there_is_named(model: ir.Model, explanation: Explanation, message: str) -> None:
-    with pytest.raises(ExportError, match=message):
+    with pytest.raises(OptionError, match=message):
         add_heatmaps(model, explanation)
 
 
 def test_a_model_that_has_heatmaps_is_not_given_them_again(model: ir.Model) -> None:
-    with pytest.raises(ExportError, match=r"has a value 'class_index' already"):
+    with pytest.raises(ModelError, match=r"has a value 'class_index' already"):
         add_heatmaps(add_heatmaps(model))
 
 
@@ -214,7 +214,7 @@ def test_a_graph_without_an_image_needs_no_resizing() -> None:
     model = parse("""<ir_version: 10, opset_import: ["": 20]>
         unknown (float[N, 7, 9, 9] x) => (float[N, 7] y)
         { a = Relu(x)  b = GlobalAveragePool(a)  y = Flatten(b) }""")
-    with pytest.raises(ExportError, match=r"no input of the graph is an image.*--resize none"):
+    with pytest.raises(OptionError, match=r"no input of the graph is an image.*--resize none"):
         add_heatmaps(model)
     assert run(add_heatmaps(model, raw("top", layers=("a",))), x=np.ones((2, 7, 9, 9), np.float32))
 
@@ -222,14 +222,14 @@ def test_a_graph_without_an_image_needs_no_resizing() -> None:
 def test_a_graph_without_scores_lists_its_outputs() -> None:
     model = parse("""<ir_version: 10, opset_import: ["": 20]>
         masks (float[N, 3, 9, 9] x) => (float[N, 3, 9, 9] y) { y = Relu(x) }""")
-    with pytest.raises(ExportError, match=r"name them with --scores; the outputs are y \[N,3,9,9\]"):
+    with pytest.raises(ModelError, match=r"name them with --scores; the outputs are y \[N,3,9,9\]"):
         add_heatmaps(model)
 
 
 def test_a_graph_without_a_place_in_the_image_is_refused() -> None:
     model = parse("""<ir_version: 10, opset_import: ["": 20]>
         flat (float[N, 3, 9, 9] x) => (float[N, 243] y) { y = Flatten(x) }""")
-    with pytest.raises(ExportError, match="no layer of the graph has a place in the image"):
+    with pytest.raises(ModelError, match="no layer of the graph has a place in the image"):
         add_heatmaps(model)
 
 
@@ -238,7 +238,8 @@ def test_an_operator_without_a_rule_is_named_with_its_node() -> None:
         odd (float[N, 3, 9, 9] x) => (float[N, 3] y)
         { a = GlobalAveragePool(x)  b = Relu(x)  c = Sin(b)  d = GlobalAveragePool(c)  y = Flatten(d) }""")
     with pytest.raises(
-        ExportError, match=r"of operator Sin, which has no rule in onnx_gradcam/vjp; there are rules for Abs"
+        UnsupportedOperatorError,
+        match=r"of operator Sin, which has no rule in onnx_gradcam/vjp; there are rules for Abs",
     ):
         add_heatmaps(model, raw(0, layers=("b",)))
 

@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes.common import ShapeInferencePass
 
-from biounet_edge.errors import ExportError
 from onnx_gradcam.builder import GraphBuilder
-from onnx_gradcam.layers import Layout, channels_first, find_layers, find_layouts, last_layer
+from onnx_gradcam.errors import ModelError, OptionError
+from onnx_gradcam.layers import channels_first, find_layers, last_layer
+from onnx_gradcam.layouts import Layout, find_layouts
 
 
 class Draft:
@@ -124,10 +125,10 @@ def test_what_only_the_class_token_is_read_of_is_no_layer() -> None:
 def test_without_a_place_in_the_image_there_is_no_last_layer() -> None:
     draft = Draft()
     scores = draft.op("Flatten", draft.images)
-    with pytest.raises(ExportError, match="no layer of the graph has a place in the image"):
+    with pytest.raises(ModelError, match="no layer of the graph has a place in the image"):
         last_layer(find_layers(draft.finish(scores), scores))
 
 
 def test_a_layer_of_unknown_axes_has_to_have_four() -> None:
-    with pytest.raises(ExportError, match=r"expected a layer of shape \(N, C, h, w\), and 'row' has"):
+    with pytest.raises(OptionError, match=r"expected a layer of shape \(N, C, h, w\), and 'row' has"):
         channels_first(ir.val("row", ir.DataType.FLOAT, ["N", 3, 24]))

@@ -1,38 +1,19 @@
-"""`python -m export gradcam`: what it writes and says, and what it refuses."""
+"""`onnx-gradcam add`: what it writes and says, and what it rejects."""
 
 from pathlib import Path
 
 import numpy as np
-import onnx.parser
 import onnx_ir as ir
 import onnxruntime
 import pytest
 from typer.testing import CliRunner, Result
 
-from export.__main__ import app
+from onnx_gradcam.cli.main import app
 from onnx_gradcam.model_file import load_model, save_model
-
-GRAPH = """<ir_version: 10, opset_import: ["": 20]>
-classifier (float[N, 3, 8, 8] images) => (float[N, 4] probabilities) <float[4, 3] weight = {
-    1.0, -0.5, 0.25,  -1.0, 0.75, 0.5,  0.5, 0.5, -1.0,  0.1, 0.2, 0.3 }> {
-    small = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (images)
-    features = Relu (small)
-    pooled = GlobalAveragePool (features)
-    flat = Flatten (pooled)
-    scores = Gemm <transB = 1> (flat, weight)
-    probabilities = Softmax (scores)
-}"""
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "classifier.onnx"
-    onnx.save(onnx.parser.parse_model(GRAPH), path)
-    return path
 
 
 def call(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["gradcam", *map(str, arguments)])
+    return CliRunner().invoke(app, ["add", *map(str, arguments)])
 
 
 def test_it_writes_a_model_and_says_what_it_explains(model: Path, tmp_path: Path) -> None:
@@ -64,19 +45,10 @@ def test_every_option_arrives(model: Path, tmp_path: Path) -> None:
     }
 
 
-def test_layers_are_listed_and_nothing_is_written(model: Path, tmp_path: Path) -> None:
-    result = call(model, "--list-layers")
-    assert result.exit_code == 0, result.output
-    lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["AveragePool", "3", "4", "x", "4", "small"] in lines
-    assert ["Relu", "3", "4", "x", "4", "last", "features"] in lines
-    assert list(tmp_path.iterdir()) == [model]
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "expected where to write the model: --output OUT.onnx, or --list-layers"),
+        ((), "expected where to write the model: --output OUT.onnx; `onnx-gradcam layers` lists its layers"),
         (("-o", "OUT", "--logit", "best"), "--logit is the index of a class, top or input: got 'best'"),
         (("-o", "OUT", "--logit", "4"), "logit 4 of 'scores' was asked for"),
         (("-o", "OUT", "--layer", "nowhere"), "the graph has no value 'nowhere'"),
@@ -103,12 +75,14 @@ def test_a_file_is_replaced_only_when_that_is_asked_for(model: Path, tmp_path: P
 
 
 def test_files_that_are_no_graphs_are_named(tmp_path: Path) -> None:
-    assert "there is no file" in call(tmp_path / "absent.onnx", "--list-layers").stderr
+    out = tmp_path / "out.onnx"
+    assert "there is no file" in call(tmp_path / "absent.onnx", "-o", out).stderr
     text = tmp_path / "notes.onnx"
     text.write_text("these are no bytes of a graph")
-    result = call(text, "--list-layers")
+    result = call(text, "-o", out)
     assert result.exit_code == 1
     assert "notes.onnx is no ONNX graph" in result.stderr
+    assert not out.exists()
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(model: Path, tmp_path: Path) -> None:
