@@ -16,7 +16,7 @@ def load_model(path: Path) -> ir.Model:
 
     Raises:
         ModelNotFoundError: If there is no such file.
-        ModelError: If it is not an ONNX graph.
+        ModelError: If it is not an ONNX graph, or its weights are missing.
     """
     if not path.is_file():
         raise ModelNotFoundError(f"there is no file {path}: expected an ONNX graph")
@@ -26,6 +26,12 @@ def load_model(path: Path) -> ir.Model:
         raise ModelError(f"{path} is no ONNX graph ({error}): expected the file of a classifier") from error
     if not model.graph.outputs:
         raise ModelError(f"{path} is no ONNX graph with outputs: expected the file of a classifier")
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and not Path(tensor.path).is_file():
+            raise ModelError(
+                f"{path} has weights in {tensor.path}, which is missing: expected it beside the graph"
+            )
     return model
 
 
@@ -34,7 +40,8 @@ def save_model(model: ir.Model, path: Path, *, overwrite: bool = False) -> None:
 
     Args:
         model: The model.
-        path: The file; weights of more than LARGEST_FILE_BYTES go to a file of this name plus `.data`.
+        path: The file, which holds all weights; those of more than LARGEST_FILE_BYTES go to a file beside it,
+            of its name plus `.data`.
         overwrite: Whether a file that is already there is replaced.
 
     Raises:
@@ -44,4 +51,6 @@ def save_model(model: ir.Model, path: Path, *, overwrite: bool = False) -> None:
     tensors = (value.const_value for value in model.graph.initializers.values())
     large = sum(tensor.nbytes for tensor in tensors if tensor is not None) > LARGEST_FILE_BYTES
     with new_files(path, [weights], overwrite=overwrite) as folder:
+        if not large:  # references to files beside another graph would lead nowhere
+            ir.external_data.load_to_model(model)
         ir.save(model, folder / path.name, external_data=weights.name if large else None)

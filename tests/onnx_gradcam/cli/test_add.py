@@ -103,3 +103,25 @@ def test_large_weights_are_written_beside_the_graph(
     again = tmp_path / "again.onnx"  # what lies beside the graph is found
     save_model(load_model(out), again)
     assert (tmp_path / "again.onnx.data").read_bytes() == (tmp_path / "explained.onnx.data").read_bytes()
+
+
+def test_missing_weights_are_named(model: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "beside.onnx"
+    ir.save(ir.load(model), beside, external_data="weights.bin", size_threshold_bytes=0)
+    (tmp_path / "weights.bin").unlink()
+    result = call(beside, "-o", tmp_path / "explained.onnx")
+    assert result.exit_code == 1
+    assert "weights.bin, which is missing: expected it beside the graph" in result.stderr
+
+
+def test_weights_beside_the_graph_come_along_to_another_folder(model: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "beside.onnx"
+    ir.save(ir.load(model), beside, external_data="weights.bin", size_threshold_bytes=0)
+    assert (tmp_path / "weights.bin").is_file()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert call(beside, "-o", elsewhere / "explained.onnx").exit_code == 0
+    assert [path.name for path in elsewhere.iterdir()] == ["explained.onnx"]
+    images = np.ones((1, 3, 8, 8), np.float32)
+    session = onnxruntime.InferenceSession(elsewhere / "explained.onnx")
+    assert session.run(None, {"images": images})[2].max() == 1

@@ -20,12 +20,6 @@ def test_layers_are_listed_and_nothing_is_written(model: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [model]
 
 
-def test_layers_depend_on_the_scores(model: Path) -> None:
-    result = call(model, "--scores", "small")
-    assert result.exit_code == 0, result.output
-    assert "features" not in result.stdout
-
-
 def test_files_that_are_no_graphs_are_named(tmp_path: Path) -> None:
     assert "there is no file" in call(tmp_path / "absent.onnx").stderr
     text = tmp_path / "notes.onnx"
