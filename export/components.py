@@ -21,7 +21,7 @@ FUSION = "fusion"
 
 
 def encoder_name(indicator: str) -> str:
-    """Names the component that encodes and explains.
+    """Name the component that encodes and explains.
 
     Args:
         indicator: Its indicator.
@@ -33,7 +33,7 @@ def encoder_name(indicator: str) -> str:
 
 
 def decoder_name(indicator: str) -> str:
-    """Names the component that draws the mask.
+    """Name the component that draws the mask.
 
     Args:
         indicator: Its indicator.
@@ -71,7 +71,7 @@ class DecoderModule(nn.Module):
 
 
 def make_components(model: BioUNet, report: Callable[[str], None]) -> dict[str, ir.Model]:
-    """Writes every component of a model.
+    """Write every component of a model.
 
     The five encoders are one architecture, so it is traced and differentiated once; so are the decoders.
 
@@ -96,7 +96,7 @@ def _instances(
     write: Callable[[nn.Module, NetworkConfig], ir.Model],
     name_of: Callable[[str], str],
 ) -> dict[str, ir.Model]:
-    """Writes the first network as a graph, and the others as copies of it with their own weights."""
+    """Write the first network as a graph, and the others as copies of it with their own weights."""
     modules = {name_of(indicator): wrap(network) for indicator, network in networks.items()}
     first = next(iter(modules.values()))
     template = write(first, next(iter(networks.values())).config)

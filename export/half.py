@@ -23,7 +23,7 @@ _COMPARISONS = frozenset({"Greater", "Less"})
 
 
 def to_float16(model: ir.Model) -> ir.Model:
-    """Copies a float32 component in float16; its inputs and outputs stay float32.
+    """Copy a float32 component in float16; its inputs and outputs stay float32.
 
     Args:
         model: An encoder with its Grad-CAM, a decoder or the fusion head; it stays as it is.
@@ -82,7 +82,7 @@ class _Caster:
         self._casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
     def inputs_to(self, node: ir.Node, dtype: ir.DataType) -> None:
-        """Makes a node read floating-point values of one type."""
+        """Make a node read floating-point values of one type."""
         other = {ir.DataType.FLOAT16: ir.DataType.FLOAT, ir.DataType.FLOAT: ir.DataType.FLOAT16}[dtype]
         for index, value in enumerate(node.inputs):
             if value is None or value.dtype != other or (node.op_type == "Resize" and index > 0):

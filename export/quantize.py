@@ -39,7 +39,7 @@ MOST_CALIBRATION_IMAGES = 32
 
 
 def to_int8(model: ir.Model, examples: NDArray[np.float32]) -> ir.Model:
-    """Copies a float32 component with its convolutions in int8; its inputs and outputs stay float32.
+    """Copy a float32 component with its convolutions in int8; its inputs and outputs stay float32.
 
     Args:
         model: An encoder with its Grad-CAM, or a decoder; it stays as it is.
@@ -96,7 +96,7 @@ def _computed(node: ir.Node) -> bool:
 
 
 def _compute_weights(model: ir.Model, convolutions: Sequence[ir.Node]) -> None:
-    """Turns the expressions for the weights of these convolutions into constants, which can be quantized.
+    """Turn the expressions for the weights of these convolutions into constants, which can be quantized.
 
     All other expressions, such as the weights of transposed convolutions, stay and cost no space.
     """

@@ -50,7 +50,7 @@ class Origin:
 
 
 def open_source(path: Path) -> Origin:
-    """Reads a model from a checkpoint or a bundle.
+    """Read a model from a checkpoint or a bundle.
 
     Args:
         path: `model.safetensors`, the folder that holds it, or a bundle.
@@ -83,7 +83,7 @@ def open_source(path: Path) -> Origin:
 
 
 def restore_model(bundle: Bundle) -> tuple[BioUNet, ModelInfo]:
-    """Rebuilds the PyTorch model of a bundle from its component graphs.
+    """Rebuild the PyTorch model of a bundle from its component graphs.
 
     Args:
         bundle: The opened, hence checked, bundle.

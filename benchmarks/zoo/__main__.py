@@ -88,7 +88,7 @@ def _compare(name: str, method: Method) -> list[dict[str, Any]]:
 
 
 def _measure(results: Path, key: dict[str, Any], work: Callable[[], list[dict[str, Any]]]) -> None:
-    """Appends what a measurement gives, unless it is there; reports one that fails."""
+    """Append what a measurement gives, unless it is there; report one that fails."""
     if any(key.items() <= record.items() for record in _read(results)):
         return
     console = Console(stderr=True)

@@ -56,7 +56,7 @@ class Cost:
 
 
 def measure(specimen: Specimen) -> Cost:
-    """Measures one classifier.
+    """Measure one classifier.
 
     Args:
         specimen: The classifier, float32.

@@ -37,7 +37,7 @@ def raw_heatmaps(
     method: Method = "gradcam",
     to_maps: Callable[[Tensor], Tensor] | None = None,
 ) -> list[NDArray[np.floating]]:
-    """Explains one class of each image.
+    """Explain one class of each image.
 
     Args:
         model: The classifier, in evaluation mode.
