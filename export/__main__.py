@@ -1,12 +1,11 @@
-"""`python -m export`: a checkpoint becomes a bundle, and any ONNX classifier gets heatmaps."""
+"""`python -m export`: a checkpoint becomes a bundle."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from export.commands.bundle import bundle
-from export.commands.gradcam import gradcam
 
 
 class _BundleFirst(TyperGroup):
@@ -22,7 +21,21 @@ app = typer.Typer(
     cls=_BundleFirst, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
 )
 app.command()(bundle)
-app.command()(gradcam)
+
+
+@app.command(
+    hidden=True,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def gradcam(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Name the tool that this command has become."""
+    typer.echo(
+        "error: heatmaps for any ONNX classifier are a tool of their own: run `onnx-gradcam add MODEL.onnx "
+        "-o OUT.onnx`, or `python -m onnx_gradcam add ...` where it is not installed",
+        err=True,
+    )
+    raise typer.Exit(2)
 
 
 @app.callback()

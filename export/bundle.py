@@ -82,7 +82,7 @@ def export_bundle(
     overwrite: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> ExportReport:
-    """Writes a bundle, whole or not at all.
+    """Write a bundle, whole or not at all.
 
     Args:
         source: `model.safetensors` or its folder; or a bundle, to write it again, for instance in another
@@ -138,7 +138,7 @@ def export_bundle(
 
 
 def check_exportable(info: ModelInfo) -> None:
-    """Refuse models that a bundle cannot hold: those of the paper's ablations.
+    """Reject models that a bundle cannot hold: those of the paper's ablations.
 
     Raises:
         ExportError: If an indicator has no encoder or no decoder of its own.
@@ -179,7 +179,7 @@ def _golden_images(options: ExportOptions, origin: Origin, size_px: int) -> NDAr
 
 
 def _judge(draft: Draft, photographs: NDArray[np.uint8], report: Callable[[str], None]) -> list[Judgement]:
-    """Judges every precision and takes those that miss a gate out of the draft."""
+    """Judge every precision and take those that miss a gate out of the draft."""
     manifest = draft.write_manifest()
     judgements = judge(draft.folder, list(draft.components), manifest, draft.model, photographs, report)
     missed = {judgement.precision: judgement.problems for judgement in judgements if judgement.problems}

@@ -1,16 +1,18 @@
 """The parts of a Bio-U-Net as ONNX graphs: five encoders that explain, five decoders, the fusion head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
 from biounet_edge.indicators import INDICATORS
-from export.builder import GraphBuilder, add_output, dimensions
-from export.gradcam import add_gradcam
-from export.heatmaps import divide_by_maximum, stack_heatmaps
+from export.heatmaps import stack_heatmaps
 from export.trace import fill, finish, trace
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.gradcam import add_gradcam
+from onnx_gradcam.heatmaps import divide_by_maximum
+from onnx_gradcam.values import dimensions
 from train.encoders import HEATMAPS
 from train.network import BioUNet, IndicatorNetwork, NetworkConfig
 
@@ -19,7 +21,7 @@ FUSION = "fusion"
 
 
 def encoder_name(indicator: str) -> str:
-    """Names the component that encodes and explains.
+    """Name the component that encodes and explains.
 
     Args:
         indicator: Its indicator.
@@ -31,7 +33,7 @@ def encoder_name(indicator: str) -> str:
 
 
 def decoder_name(indicator: str) -> str:
-    """Names the component that draws the mask.
+    """Name the component that draws the mask.
 
     Args:
         indicator: Its indicator.
@@ -69,7 +71,7 @@ class DecoderModule(nn.Module):
 
 
 def make_components(model: BioUNet, report: Callable[[str], None]) -> dict[str, ir.Model]:
-    """Writes every component of a model.
+    """Write every component of a model.
 
     The five encoders are one architecture, so it is traced and differentiated once; so are the decoders.
 
@@ -94,7 +96,7 @@ def _instances(
     write: Callable[[nn.Module, NetworkConfig], ir.Model],
     name_of: Callable[[str], str],
 ) -> dict[str, ir.Model]:
-    """Writes the first network as a graph, and the others as copies of it with their own weights."""
+    """Write the first network as a graph, and the others as copies of it with their own weights."""
     modules = {name_of(indicator): wrap(network) for indicator, network in networks.items()}
     first = next(iter(modules.values()))
     template = write(first, next(iter(networks.values())).config)
@@ -118,6 +120,20 @@ def write_encoder(module: nn.Module, config: NetworkConfig) -> ir.Model:
     add_output(model.graph, "heatmap_scale", scale, [])
     add_output(model.graph, "heatmaps", stack, [HEATMAPS, config.heatmap_size_px, config.heatmap_size_px])
     return finish(model)
+
+
+def add_output(graph: ir.Graph, name: str, value: ir.Value, sizes: Sequence[int | None]) -> None:
+    """Make a float32 value an output of the graph.
+
+    Args:
+        graph: The graph, whose batch axis is N.
+        name: Name of the output.
+        value: What it returns.
+        sizes: Its sizes without the batch axis.
+    """
+    value.name = name
+    value.shape, value.dtype = ir.Shape(["N", *sizes]), ir.DataType.FLOAT
+    graph.outputs.append(value)
 
 
 def write_decoder(module: nn.Module, config: NetworkConfig) -> ir.Model:

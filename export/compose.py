@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import InputSpec, Level
-from export.builder import GraphBuilder, add_output, dimensions
-from export.components import FUSION, decoder_name, encoder_name
+from export.components import FUSION, add_output, decoder_name, encoder_name
 from export.merge import merge_equal
 from export.trace import IR_VERSION, OPSET, finish
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.values import dimensions
 
 LEVEL_OUTPUTS: Mapping[Level, Sequence[str]] = {
     "classify": ("melanoma_probability", "melanoma_contribution", "indicator_probability"),
@@ -78,7 +79,7 @@ def join(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -> i
 
 
 def output_shapes(components: Mapping[str, ir.Model]) -> dict[str, list[int]]:
-    """Gives the shape of every output that a level may have.
+    """Return the shape of every output that a level may have.
 
     Args:
         components: All components by name.
@@ -102,7 +103,7 @@ def output_shapes(components: Mapping[str, ir.Model]) -> dict[str, list[int]]:
 def splice(
     graph: ir.Graph, components: Mapping[str, ir.Model], name: str, source: ir.Value
 ) -> dict[str, ir.Value]:
-    """Appends a copy of a component to a graph; every name in it gets the component's name in front.
+    """Append a copy of a component to a graph; every name in it gets the component's name in front.
 
     Args:
         graph: The graph that grows.
@@ -141,7 +142,7 @@ def _normalise(builder: GraphBuilder, image: ir.Value, spec: InputSpec) -> ir.Va
 
 
 def _stack(builder: GraphBuilder, values: Sequence[ir.Value]) -> ir.Value:
-    """Joins one value per indicator, each (N, ...), to (N, J, ...)."""
+    """Join one value per indicator, each (N, ...), to (N, J, ...)."""
     axis = builder.integers([1])
     return builder.op("Concat", [builder.op("Unsqueeze", [value, axis]) for value in values], {"axis": 1})
 

@@ -40,7 +40,7 @@ MEANINGS: Mapping[str, str] = {
 
 
 def input_spec(info: ModelInfo) -> InputSpec:
-    """Describes the graphs' input.
+    """Describe the graphs' input.
 
     Args:
         info: What the checkpoint says about the model.
@@ -55,7 +55,7 @@ def input_spec(info: ModelInfo) -> InputSpec:
 def add_metadata(
     graph: ir.Model, name: str, version: str, level: str, precision: GraphPrecision, notice: str | None
 ) -> None:
-    """Writes into an ONNX file what it is, for those who meet it without its manifest.
+    """Write into an ONNX file what it is, for those who meet it without its manifest.
 
     Args:
         graph: The graph.
@@ -84,7 +84,7 @@ def make_manifest(
     gflops: Mapping[Level, float],
     folder: Path,
 ) -> Manifest:
-    """Describes a bundle whose other files are all written.
+    """Describe a bundle whose other files are all written.
 
     Args:
         model: The trained network.
@@ -161,7 +161,7 @@ def encoder_spec(model: BioUNet) -> EncoderSpec:
 
 
 def describe_file(path: Path) -> FileSpec:
-    """Measures a file.
+    """Measure a file.
 
     Args:
         path: The file.

@@ -47,7 +47,7 @@ class Draft:
         calibration: NDArray[np.uint8] | None,
         report: Callable[[str], None],
     ) -> None:
-        """Makes every graph in float32 and in other precisions.
+        """Make every graph in float32 and in other precisions.
 
         Args:
             precisions: Number formats; float32 is made whether it is named or not.
@@ -68,7 +68,7 @@ class Draft:
             self.components[precision], self.levels[precision] = components, levels
 
     def write_graphs(self) -> None:
-        """Writes all graphs with one file of weights."""
+        """Write all graphs with one file of weights."""
         files = {
             graph_file(name, precision): graph
             for precision in self.components
@@ -77,7 +77,7 @@ class Draft:
         write_graphs(files, self.folder, self.weights)
 
     def drop(self, precisions: Sequence[GraphPrecision]) -> None:
-        """Takes precisions out again, and what only they needed out of the weights.
+        """Take precisions out again, and what only they needed out of the weights.
 
         Args:
             precisions: Those that are not to be in the bundle.
@@ -90,7 +90,7 @@ class Draft:
             self.write_graphs()
 
     def write_manifest(self) -> Manifest:
-        """Describes every file in the folder; called again when files have changed.
+        """Describe every file in the folder; called again when files have changed.
 
         Returns:
             The manifest, as the runtime reads it.

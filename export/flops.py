@@ -4,11 +4,11 @@ import math
 
 import onnx_ir as ir
 
-from export.builder import dimensions
+from onnx_gradcam.values import dimensions
 
 
 def count_gflops(model: ir.Model) -> float:
-    """Counts the multiply-adds of a graph's convolutions and matrix products, for one image.
+    """Count the multiply-adds of a graph's convolutions and matrix products, for one image.
 
     Everything else (additions, activations, resizing) is a few percent and bound by memory.
 

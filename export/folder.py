@@ -11,7 +11,7 @@ from biounet_edge.errors import ExportError
 
 @contextmanager
 def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Gives a temporary folder beside the final one, and renames it at the end.
+    """Yield a temporary folder beside the final one, and rename it at the end.
 
     Where the block raises, the temporary folder is removed and the final one is as it was.
 

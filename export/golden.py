@@ -36,7 +36,7 @@ STABLE = 1e-3
 
 
 def read_golden_images(paths: Sequence[Path], size_px: int) -> NDArray[np.uint8]:
-    """Reads images from files, as the runtime does.
+    """Read images from files, as the runtime does.
 
     Args:
         paths: Image files.
@@ -55,7 +55,7 @@ def read_golden_images(paths: Sequence[Path], size_px: int) -> NDArray[np.uint8]
 
 
 def render_golden_images(model: BioUNet) -> NDArray[np.uint8]:
-    """Renders lesions and chooses those that can tell a right graph from a wrong one.
+    """Render lesions and choose those that can tell a right graph from a wrong one.
 
     A heatmap of zeros agrees with any other heatmap of zeros, so together they show every indicator if they
     can. And where an activation is zero but for rounding, its ReLU may switch in one runtime and not in
@@ -90,7 +90,7 @@ class _Candidate:
 
 
 def _candidates(model: BioUNet) -> list[_Candidate]:
-    """Examines rendered images until there are enough good ones, or CANDIDATES."""
+    """Examine rendered images until there are enough good ones, or CANDIDATES."""
     rng = np.random.default_rng(SEED)
     size_px = model.config.image_size_px
     candidates: list[_Candidate] = []

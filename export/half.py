@@ -8,9 +8,9 @@ engines want.
 
 import onnx_ir as ir
 
-from export.builder import GraphBuilder
-from export.fold import fold_batch_norm
+from export.batch_norm import absorb_batch_norm
 from export.trace import finish
+from onnx_gradcam.builder import GraphBuilder
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 """Operators that compute in float16 whatever they are given."""
@@ -23,7 +23,7 @@ _COMPARISONS = frozenset({"Greater", "Less"})
 
 
 def to_float16(model: ir.Model) -> ir.Model:
-    """Copies a float32 component in float16; its inputs and outputs stay float32.
+    """Copy a float32 component in float16; its inputs and outputs stay float32.
 
     Args:
         model: An encoder with its Grad-CAM, a decoder or the fusion head; it stays as it is.
@@ -33,7 +33,7 @@ def to_float16(model: ir.Model) -> ir.Model:
     """
     model = model.clone()
     graph = model.graph
-    fold_batch_norm(graph)
+    absorb_batch_norm(graph)
     caster = _Caster(graph)
     depending = set(graph.inputs)  # what an input leads to; all else is computed once, at load, in float32
     half: set[ir.Value] = set()
@@ -82,7 +82,7 @@ class _Caster:
         self._casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
     def inputs_to(self, node: ir.Node, dtype: ir.DataType) -> None:
-        """Makes a node read floating-point values of one type."""
+        """Make a node read floating-point values of one type."""
         other = {ir.DataType.FLOAT16: ir.DataType.FLOAT, ir.DataType.FLOAT: ir.DataType.FLOAT16}[dtype]
         for index, value in enumerate(node.inputs):
             if value is None or value.dtype != other or (node.op_type == "Resize" and index > 0):

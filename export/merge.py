@@ -12,8 +12,8 @@ from onnx_ir.passes.common import (
     RemoveUnusedNodesPass,
 )
 
-from export.builder import GraphBuilder
-from export.vjp.weights import own_copy
+from onnx_gradcam.builder import GraphBuilder
+from onnx_gradcam.vjp.weights import own_copy
 
 
 def merge_equal(model: ir.Model) -> ir.Model:
@@ -33,7 +33,7 @@ def merge_equal(model: ir.Model) -> ir.Model:
 
 
 def _separate_directions(graph: ir.Graph) -> None:
-    """Give every ConvTranspose a weight that no Conv reads; export/vjp/weights.py says why.
+    """Give every ConvTranspose a weight that no Conv reads; onnx_gradcam/vjp/weights.py says why.
 
     In float16 the batch norm is in the weight, forward and backward: both were the same expression.
     """

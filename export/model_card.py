@@ -19,7 +19,7 @@ NOTES_MARK = "<!-- notes -->"
 
 
 def read_card_notes(bundle: Path) -> str | None:
-    """Finds what the export was given to end the model card with.
+    """Find what the export was given to end the model card with.
 
     Args:
         bundle: Folder of the bundle.
@@ -43,7 +43,7 @@ def write_model_card(
     judgements: Sequence[Judgement],
     notes: str | None,
 ) -> str:
-    """Writes the model card.
+    """Write the model card.
 
     Args:
         info: What the checkpoint says about the model.

@@ -106,7 +106,7 @@ class ParityRow:
 
 
 def check_parity(folder: Path, reference: Reference) -> list[ParityRow]:
-    """Runs every graph of a bundle with ONNX Runtime and compares it with PyTorch.
+    """Run every graph of a bundle with ONNX Runtime and compare it with PyTorch.
 
     Args:
         folder: Where the graphs lie.
@@ -133,7 +133,7 @@ def check_parity(folder: Path, reference: Reference) -> list[ParityRow]:
 
 
 def _check_reference(reference: Reference) -> None:
-    """Makes sure that the comparison can fail: zeros agree with zeros, and equal heatmaps with equal ones."""
+    """Make sure that the comparison can fail: zeros agree with zeros, and equal heatmaps with equal ones."""
     if len(reference.images) < 2:
         raise ExportError(f"expected two golden images or more, got {len(reference.images)}")
     last = reference.outputs["heatmap"]  # (G, J, h, w)
@@ -192,7 +192,7 @@ def _compare(
     cancellation: NDArray[np.float32] | None = None,
     single: NDArray[np.float32] | None = None,
 ) -> ParityRow:
-    """Compares an output (G, ...), with heatmaps weighed by what float32 holds of them."""
+    """Compare an output (G, ...), with heatmaps weighed by what float32 holds of them."""
     if actual.shape != expected.shape:
         return ParityRow(graph, name, float("inf"), GATES[name], float("inf"))
     typical, largest = _differences(name, actual, expected, cancellation)
@@ -220,7 +220,7 @@ def _differences(
 
 
 def run_graph(path: Path, **inputs: NDArray[np.generic]) -> Arrays:
-    """Runs a graph once with ONNX Runtime on the CPU.
+    """Run a graph once with ONNX Runtime on the CPU.
 
     Args:
         path: The ONNX file.
@@ -233,7 +233,7 @@ def run_graph(path: Path, **inputs: NDArray[np.generic]) -> Arrays:
 
 
 def open_graph(graph: Path | ir.Model) -> Callable[..., Arrays]:
-    """Loads a graph into ONNX Runtime on the CPU.
+    """Load a graph into ONNX Runtime on the CPU.
 
     Args:
         graph: The ONNX file, or a graph that is not yet a file and has its weights in memory.

@@ -53,7 +53,7 @@ def convert(
     calibration: NDArray[np.uint8] | None,
     report: Callable[[str], None],
 ) -> dict[str, ir.Model]:
-    """Copies all components in another precision.
+    """Copy all components in another precision.
 
     Args:
         precision: The new number format.
@@ -87,7 +87,7 @@ def convert(
 
 
 def read_photographs(paths: Sequence[Path], size_px: int, fewest: int, purpose: str) -> NDArray[np.uint8]:
-    """Reads photographs as the network sees them.
+    """Read photographs as the network sees them.
 
     Args:
         paths: Image files.
@@ -108,7 +108,7 @@ def read_photographs(paths: Sequence[Path], size_px: int, fewest: int, purpose: 
 
 
 def evenly(paths: Sequence[Path], most: int) -> list[Path]:
-    """Takes at most so many files, spread over all of them.
+    """Take at most so many files, spread over all of them.
 
     Args:
         paths: Files.
@@ -128,7 +128,7 @@ def judge(
     photographs: NDArray[np.uint8],
     report: Callable[[str], None],
 ) -> list[Judgement]:
-    """Compares the full graph of each precision, run by ONNX Runtime, with PyTorch in float32.
+    """Compare the full graph of each precision, run by ONNX Runtime, with PyTorch in float32.
 
     Args:
         folder: Where the graphs lie.
@@ -161,7 +161,7 @@ def judge(
 
 
 def parity_report(judgements: Sequence[Judgement], golden: Sequence[ParityRow]) -> str:
-    """Writes parity.json.
+    """Write parity.json.
 
     Args:
         judgements: Each precision against PyTorch on photographs; may be empty.

@@ -28,7 +28,7 @@ from onnxruntime.quantization import (
 from onnxscript.optimizer import fold_constants
 
 from biounet_edge.errors import ExportError
-from export.fold import fold_batch_norm
+from export.batch_norm import absorb_batch_norm
 from export.trace import finish
 
 FEWEST_CALIBRATION_IMAGES = 8
@@ -39,7 +39,7 @@ MOST_CALIBRATION_IMAGES = 32
 
 
 def to_int8(model: ir.Model, examples: NDArray[np.float32]) -> ir.Model:
-    """Copies a float32 component with its convolutions in int8; its inputs and outputs stay float32.
+    """Copy a float32 component with its convolutions in int8; its inputs and outputs stay float32.
 
     Args:
         model: An encoder with its Grad-CAM, or a decoder; it stays as it is.
@@ -57,16 +57,16 @@ def to_int8(model: ir.Model, examples: NDArray[np.float32]) -> ir.Model:
             f"got {len(examples)}: name more with --calibration-images"
         )
     model = ir.external_data.load_to_model(model.clone())
-    # The first folded convolution is the stem; a backward convolution is one whose weight is computed.
-    folded = fold_batch_norm(model.graph)[1:]
+    # The first of them is the stem; a backward convolution is one whose weight is computed.
+    forward = absorb_batch_norm(model.graph)[1:]
     backward = [
-        node for node in model.graph if node.op_type == "Conv" and node not in folded and _computed(node)
+        node for node in model.graph if node.op_type == "Conv" and node not in forward and _computed(node)
     ]
-    chosen = folded + [node for node in backward if node.name and not _is_stem(node)]
+    chosen = forward + [node for node in backward if node.name and not _is_stem(node)]
     _compute_weights(model, chosen)
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
-        model.metadata_props["onnx.quant.pre_process"] = "onnxruntime.quant"  # folded above, in our way
+        model.metadata_props["onnx.quant.pre_process"] = "onnxruntime.quant"  # batch norm is absorbed above
         ir.save(model, source)
         quantize_static(
             source,
@@ -96,7 +96,7 @@ def _computed(node: ir.Node) -> bool:
 
 
 def _compute_weights(model: ir.Model, convolutions: Sequence[ir.Node]) -> None:
-    """Turns the expressions for the weights of these convolutions into constants, which can be quantized.
+    """Turn the expressions for the weights of these convolutions into constants, which can be quantized.
 
     All other expressions, such as the weights of transposed convolutions, stay and cost no space.
     """

@@ -37,7 +37,7 @@ class Reference:
 
 
 def compute_reference(model: BioUNet, images: NDArray[np.uint8]) -> Reference:
-    """Runs a model in PyTorch, in float64 and, to know what can be expected, in float32.
+    """Run a model in PyTorch, in float64 and, to know what can be expected, in float32.
 
     Args:
         model: The trained network, in evaluation mode; it stays as it is.
@@ -63,7 +63,7 @@ def compute_reference(model: BioUNet, images: NDArray[np.uint8]) -> Reference:
 
 
 def run_pytorch(model: BioUNet, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """Runs a model in PyTorch as it would be used there: in float32, Grad-CAM in one pass of autograd.
+    """Run a model in PyTorch as it would be used there: in float32, Grad-CAM in one pass of autograd.
 
     Args:
         model: The trained network, in evaluation mode.

@@ -18,10 +18,10 @@ from biounet_edge.bundle import MANIFEST_NAME, Bundle
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import EncoderSpec, WeightFormat
-from export.builder import dimensions
 from export.components import FUSION, DecoderModule, EncoderModule, decoder_name, encoder_name
 from export.model_card import read_card_notes
 from export.weights import HALF_SUFFIX, WEIGHTS_NAME
+from onnx_gradcam.values import dimensions
 from train.checkpoint import ModelInfo, load_model
 from train.encoders import FAMILIES, Family
 from train.network import BioUNet, NetworkConfig
@@ -50,7 +50,7 @@ class Origin:
 
 
 def open_source(path: Path) -> Origin:
-    """Reads a model from a checkpoint or a bundle.
+    """Read a model from a checkpoint or a bundle.
 
     Args:
         path: `model.safetensors`, the folder that holds it, or a bundle.
@@ -83,7 +83,7 @@ def open_source(path: Path) -> Origin:
 
 
 def restore_model(bundle: Bundle) -> tuple[BioUNet, ModelInfo]:
-    """Rebuilds the PyTorch model of a bundle from its component graphs.
+    """Rebuild the PyTorch model of a bundle from its component graphs.
 
     Args:
         bundle: The opened, hence checked, bundle.

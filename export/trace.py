@@ -26,7 +26,7 @@ _LARGEST_CONSTANT = 4
 
 
 def trace(module: nn.Module, input_name: str, shape: Sequence[int], output_names: Sequence[str]) -> ir.Model:
-    """Writes a module as an ONNX graph with a dynamic batch.
+    """Write a module as an ONNX graph with a dynamic batch.
 
     torch's own optimizer is left out, because it folds batch normalisation into the convolutions: that would
     turn the one weight that both paths through an encoder share into two.
@@ -56,7 +56,7 @@ def trace(module: nn.Module, input_name: str, shape: Sequence[int], output_names
 
 
 def fill(template: ir.Model, traced: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> ir.Model:
-    """Copies a traced graph with the weights of another module of the same architecture.
+    """Copy a traced graph with the weights of another module of the same architecture.
 
     Args:
         template: The graph, possibly with more nodes than were traced.
@@ -81,7 +81,7 @@ def fill(template: ir.Model, traced: Mapping[str, Tensor], weights: Mapping[str,
 
 
 def _check_names(graph: ir.Graph, traced: Mapping[str, Tensor]) -> None:
-    """Makes sure that every weight in the graph is the one of its name, and that no other is there."""
+    """Make sure that every weight in the graph is the one of its name, and that no other is there."""
     for name, value in graph.initializers.items():
         tensor = value.const_value
         assert tensor is not None, "initializers have values"
@@ -97,7 +97,7 @@ def _check_names(graph: ir.Graph, traced: Mapping[str, Tensor]) -> None:
 
 
 def _simplify(model: ir.Model) -> ir.Model:
-    """Takes out what the exporter writes around the operators: computed shapes and zero biases."""
+    """Take out what the exporter writes around the operators: computed shapes and zero biases."""
     fold_constants(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -106,7 +106,7 @@ def _simplify(model: ir.Model) -> ir.Model:
 
 
 def finish(model: ir.Model) -> ir.Model:
-    """Removes what no output needs, and the exporter's notes, and completes the shapes.
+    """Remove what no output needs, and the exporter's notes, and completes the shapes.
 
     Args:
         model: The graph, changed in place.

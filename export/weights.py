@@ -23,7 +23,7 @@ ALIGNMENT = 64
 
 
 def round_convolutions(module: nn.Module) -> None:
-    """Rounds the weights of all convolutions to float16, in place and still as float32.
+    """Round the weights of all convolutions to float16, in place and still as float32.
 
     A bundle that stores them in float16 then holds exactly this model. Convolutions are nine tenths of the
     weights; all others, batch norm and the heads, keep their float32 digits.
@@ -38,7 +38,7 @@ def round_convolutions(module: nn.Module) -> None:
 
 
 def write_graphs(models: Mapping[str, ir.Model], folder: Path, weights: WeightFormat = "float32") -> None:
-    """Writes graphs and their weights.
+    """Write graphs and their weights.
 
     Args:
         models: Graph of each file name; they stay as they are.
@@ -62,7 +62,7 @@ def write_graphs(models: Mapping[str, ir.Model], folder: Path, weights: WeightFo
 
 
 def _store_half(graph: ir.Graph) -> None:
-    """Puts a float16 initializer and a Cast in the place of each convolution weight, exactly its value."""
+    """Put a float16 initializer and a Cast in the place of each convolution weight, exactly its value."""
     for name, value in list(graph.initializers.items()):
         tensor = value.const_value
         if (
@@ -83,7 +83,7 @@ def _store_half(graph: ir.Graph) -> None:
 
 
 def is_weight(value: ir.Value) -> bool:
-    """Tells weights from constants of the graph, which stay in the graph because shapes follow from them.
+    """Tell weights from constants of the graph, which stay in the graph because shapes follow from them.
 
     Args:
         value: An initializer.
@@ -100,7 +100,7 @@ def is_weight(value: ir.Value) -> bool:
 
 
 def _forget_inner_shapes(graph: ir.Graph) -> None:
-    """Leaves the shapes of inputs and outputs; the others follow from them and would be half of the file."""
+    """Leave the shapes of inputs and outputs; the others follow from them and would be half of the file."""
     for value in ir.convenience.create_value_mapping(graph).values():
         if not value.is_graph_input() and not value.is_graph_output():
             value.shape, value.type = None, None
@@ -116,7 +116,7 @@ class _Store:
         self._keys: dict[int, tuple[ir.TensorProtocol, bytes]] = {}
 
     def put(self, value: ir.Value) -> ir.ExternalTensor:
-        """Stores an initializer's content, or finds it, and returns a reference to it."""
+        """Store an initializer's content, or find it, and return a reference to it."""
         tensor = value.const_value
         assert tensor is not None, "initializers have values"
         return ir.ExternalTensor(
@@ -130,7 +130,7 @@ class _Store:
         )
 
     def _write_once(self, tensor: ir.TensorProtocol) -> bytes:
-        """Writes a content that is new, and returns its key. Graphs share tensors: each is hashed once."""
+        """Write a content that is new, and return its key. Graphs share tensors: each is hashed once."""
         if id(tensor) in self._keys:
             return self._keys[id(tensor)][1]
         content = tensor.tobytes()

@@ -16,7 +16,8 @@ from benchmarks.zoo.models import FAMILIES, all_models, make_specimen
 from benchmarks.zoo.page import agreement_table, cost_table, method_table, replace_table
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.processor import usable_threads
-from export.cam_methods import CAM_METHODS, Method
+from onnx_gradcam.cam_methods import CAM_METHODS, Method
+from onnx_gradcam.errors import OnnxGradcamError
 
 METHOD_MODEL = "resnet18"
 """Model whose heatmaps are compared with every method."""
@@ -87,13 +88,13 @@ def _compare(name: str, method: Method) -> list[dict[str, Any]]:
 
 
 def _measure(results: Path, key: dict[str, Any], work: Callable[[], list[dict[str, Any]]]) -> None:
-    """Appends what a measurement gives, unless it is there; reports one that fails."""
+    """Append what a measurement gives, unless it is there; report one that fails."""
     if any(key.items() <= record.items() for record in _read(results)):
         return
     console = Console(stderr=True)
     try:
         records = work()
-    except BiounetEdgeError as error:
+    except (BiounetEdgeError, OnnxGradcamError) as error:
         console.print(f"{key}: {error}", style="red", markup=False, soft_wrap=True)
         return
     machine = str(describe_machine(usable_threads()))

@@ -18,9 +18,9 @@ from benchmarks.zoo.reference import raw_heatmaps
 from benchmarks.zoo.runtimes import Run, compile_with_tensorrt_rtx, load_onnxruntime, load_openvino
 from biounet_edge.engine.sidecar import BatchProfile
 from biounet_edge.errors import BackendUnavailableError, InputError
-from export.cam_methods import Method
-from export.explanation import CLASS_INDEX, Explanation, add_heatmaps
-from export.model_file import save_model
+from onnx_gradcam.cam_methods import Method
+from onnx_gradcam.explanation import CLASS_INDEX, Explanation, add_heatmaps
+from onnx_gradcam.model_file import save_model
 
 IMAGES = 3
 """Images of each comparison, each with a class of its own."""
@@ -118,7 +118,7 @@ class Agreement:
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> "Agreement":
-        """Makes a comparison of what `to_dict` returned, maybe by way of JSON.
+        """Make a comparison of what `to_dict` returned, maybe by way of JSON.
 
         Args:
             record: The fields; others are passed over.
@@ -133,7 +133,7 @@ class Agreement:
 
 
 def compare(specimen: Specimen, method: Method = "gradcam", *, engines: bool = False) -> list[Agreement]:
-    """Compares the heatmaps of both layers of a classifier.
+    """Compare the heatmaps of both layers of a classifier.
 
     Args:
         specimen: The classifier.
@@ -206,7 +206,7 @@ def compare(specimen: Specimen, method: Method = "gradcam", *, engines: bool = F
 
 
 def differences(heatmaps: NDArray[np.floating], truth: NDArray[np.floating]) -> Differences:
-    """Compares heatmaps.
+    """Compare heatmaps.
 
     Args:
         heatmaps: Shape (N, h, w).
@@ -248,7 +248,7 @@ def _classes_with_heatmaps(run: Run, images: NDArray[np.float32]) -> list[int]:
 
 
 def _with_moved_weights(specimen: Specimen, seed: int) -> Specimen:
-    """Moves every weight at random by at most half a unit in the last place of a float32."""
+    """Move every weight at random by at most half a unit in the last place of a float32."""
     moved = copy.deepcopy(specimen)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -259,7 +259,7 @@ def _with_moved_weights(specimen: Specimen, seed: int) -> Specimen:
 
 
 def failed(agreements: Sequence[Agreement]) -> list[str]:
-    """Names what is not within its gate.
+    """Name what is not within its gate.
 
     Args:
         agreements: The comparisons.

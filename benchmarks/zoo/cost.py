@@ -14,8 +14,8 @@ from pytorch_grad_cam import GradCAM
 
 from benchmarks.zoo.models import Specimen, export_specimen
 from benchmarks.zoo.runtimes import load_onnxruntime, load_openvino
-from export.explanation import Explanation, add_heatmaps
-from export.model_file import save_model
+from onnx_gradcam.explanation import Explanation, add_heatmaps
+from onnx_gradcam.model_file import save_model
 
 ROUNDS = 7
 """Rounds; all sides take turns within each."""
@@ -56,7 +56,7 @@ class Cost:
 
 
 def measure(specimen: Specimen) -> Cost:
-    """Measures one classifier.
+    """Measure one classifier.
 
     Args:
         specimen: The classifier, float32.

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 def to_float32(model: ir.Model) -> ir.Model:
-    """Copies a float64 graph with every number in it rounded to float32.
+    """Copy a float64 graph with every number in it rounded to float32.
 
     Args:
         model: The graph.
@@ -46,7 +46,7 @@ def to_float32(model: ir.Model) -> ir.Model:
 
 
 def run_float64(model: ir.Model, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Runs a float64 graph.
+    """Run a float64 graph.
 
     Args:
         model: The graph.

@@ -76,7 +76,7 @@ FAMILIES = (
 
 
 def family_of(model: str) -> Family:
-    """Finds a model's family.
+    """Find a model's family.
 
     Args:
         model: Its name in torchvision.
@@ -94,7 +94,7 @@ def family_of(model: str) -> Family:
 
 
 def all_models() -> list[str]:
-    """Lists torchvision's classifiers.
+    """List torchvision's classifiers.
 
     Returns:
         Their names.
@@ -106,7 +106,7 @@ class Tapped(nn.Module):
     """A classifier that also returns the outputs of the two explained layers."""
 
     def __init__(self, model: nn.Module, layers: list[nn.Module]) -> None:
-        """Sees to it that what the layers compute is kept.
+        """See to it that what the layers compute is kept.
 
         Args:
             model: The classifier.
@@ -149,7 +149,7 @@ class Specimen:
         return [find_module(self.model, path) for path in (self.family.early, self.family.last)]
 
     def in_float64(self) -> "Specimen":
-        """Copies the classifier with its weights in float64, with which the graph is as exact as that.
+        """Copy the classifier with its weights in float64, with which the graph is as exact as that.
 
         Returns:
             The copy.
@@ -157,7 +157,7 @@ class Specimen:
         return replace(self, model=copy.deepcopy(self.model).double())
 
     def images(self, count: int, seed: int = 1) -> Tensor:
-        """Makes images: noise with structure of several sizes.
+        """Make images: noise with structure of several sizes.
 
         Args:
             count: How many.
@@ -178,7 +178,7 @@ class Specimen:
 
 
 def make_specimen(name: str, size_px: int | None = None) -> Specimen:
-    """Makes a classifier with random weights at a fixed seed.
+    """Make a classifier with random weights at a fixed seed.
 
     Args:
         name: Its name in torchvision.
@@ -195,7 +195,7 @@ def make_specimen(name: str, size_px: int | None = None) -> Specimen:
 
 
 def settle(specimen: Specimen) -> Specimen:
-    """Gives a random network signals from its first layer to its scores.
+    """Give a random network signals from its first layer to its scores.
 
     Batch normalisation takes over the statistics of some images: without, signals vanish or explode. A last
     layer of zeros, as vision transformers begin with, gets random weights.
@@ -222,7 +222,7 @@ def settle(specimen: Specimen) -> Specimen:
 
 
 def export_specimen(specimen: Specimen) -> ir.Model:
-    """Writes a classifier as an ONNX graph, as torch.onnx does it by itself.
+    """Write a classifier as an ONNX graph, as torch.onnx does it by itself.
 
     Args:
         specimen: The classifier.
@@ -250,7 +250,7 @@ def export_specimen(specimen: Specimen) -> ir.Model:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """Finds a module by its path.
+    """Find a module by its path.
 
     Args:
         model: The classifier.

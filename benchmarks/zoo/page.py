@@ -10,7 +10,7 @@ from biounet_edge.errors import InputError
 
 
 def replace_table(page: Path, name: str, lines: Sequence[str]) -> None:
-    """Replaces what stands between `<!-- name -->` and `<!-- /name -->` in a Markdown file.
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->` in a Markdown file.
 
     Args:
         page: The file.
@@ -29,7 +29,7 @@ def replace_table(page: Path, name: str, lines: Sequence[str]) -> None:
 
 
 def agreement_table(agreements: Sequence[Agreement]) -> list[str]:
-    """Makes the table of agreements.
+    """Make the table of agreements.
 
     Args:
         agreements: The comparisons, with one method.
@@ -63,7 +63,7 @@ def agreement_table(agreements: Sequence[Agreement]) -> list[str]:
 
 
 def method_table(agreements: Sequence[Agreement]) -> list[str]:
-    """Makes the table of methods.
+    """Make the table of methods.
 
     Args:
         agreements: One model with each method.
@@ -84,7 +84,7 @@ def method_table(agreements: Sequence[Agreement]) -> list[str]:
 
 
 def cost_table(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Makes the table of costs.
+    """Make the table of costs.
 
     Args:
         records: Of `Cost.to_dict`.

@@ -13,7 +13,7 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGrad
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from export.cam_methods import Method
+from onnx_gradcam.cam_methods import Method
 
 _STRETCH = {"gradcam++": 1e6}
 """Factor of the gradients, and divisor of the activations. Grad-CAM++ is the same with it, but for the 1e-6
@@ -37,7 +37,7 @@ def raw_heatmaps(
     method: Method = "gradcam",
     to_maps: Callable[[Tensor], Tensor] | None = None,
 ) -> list[NDArray[np.floating]]:
-    """Explains one class of each image.
+    """Explain one class of each image.
 
     Args:
         model: The classifier, in evaluation mode.

@@ -13,7 +13,7 @@ from biounet_edge.engine.library import import_tensorrt
 from biounet_edge.engine.progress import ProgressListener
 from biounet_edge.engine.sidecar import BatchProfile
 from biounet_edge.telemetry import import_onnxruntime, import_openvino
-from export.model_file import save_model
+from onnx_gradcam.model_file import save_model
 
 Arrays = dict[str, NDArray[Any]]
 """Arrays by the names of inputs or outputs."""
@@ -26,7 +26,7 @@ ARCHITECTURE = (8, 9)
 
 
 def load_onnxruntime(path: Path) -> Run:
-    """Loads a graph with ONNX Runtime on the CPU.
+    """Load a graph with ONNX Runtime on the CPU.
 
     Args:
         path: The ONNX file.
@@ -40,7 +40,7 @@ def load_onnxruntime(path: Path) -> Run:
 
 
 def load_openvino(path: Path) -> Run:
-    """Loads a graph with OpenVINO on the CPU, in float32.
+    """Load a graph with OpenVINO on the CPU, in float32.
 
     Args:
         path: The ONNX file.
@@ -60,7 +60,7 @@ def load_openvino(path: Path) -> Run:
 
 
 def compile_with_tensorrt_rtx(path: Path, batches: BatchProfile) -> int:
-    """Compiles a graph with TensorRT for RTX, ahead of time and without a GPU.
+    """Compile a graph with TensorRT for RTX, ahead of time and without a GPU.
 
     Args:
         path: The ONNX file.
@@ -79,7 +79,7 @@ def compile_with_tensorrt_rtx(path: Path, batches: BatchProfile) -> int:
 
 
 def save(model: ir.Model, path: Path) -> Path:
-    """Writes a graph, with its weights beside it where one file cannot hold them.
+    """Write a graph, with its weights beside it where one file cannot hold them.
 
     Args:
         model: The graph.

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from biounet_edge.errors import BiounetEdgeError, InputError
+from onnx_gradcam.errors import OnnxGradcamError
 
 if TYPE_CHECKING:
     from biounet_edge.manifest import GraphPrecision
@@ -76,7 +77,7 @@ def bundle(
         )
         with messages.status("starting") as status:
             report = export_bundle(source, out, options, overwrite=overwrite, report=status.update)
-    except BiounetEdgeError as error:
+    except (BiounetEdgeError, OnnxGradcamError) as error:
         messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     _print_report(out, report)

@@ -5,8 +5,8 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes.common import ShapeInferencePass
 
-from export.builder import GraphBuilder
 from export.flops import count_gflops
+from onnx_gradcam.builder import GraphBuilder
 
 
 @pytest.mark.parametrize(("operator", "outer", "inner"), [("Conv", 8, 2), ("ConvTranspose", 4, 4)])

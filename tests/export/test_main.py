@@ -101,3 +101,12 @@ def test_help_names_the_command() -> None:
 
 def test_missing_argument_is_a_usage_error(tmp_path: Path) -> None:
     assert runner.invoke(app, [str(tmp_path)]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["net.onnx", "-o", "out.onnx"], ["net.onnx", "--list-layers"], ["--help"]]
+)
+def test_gradcam_names_the_tool_that_it_has_become(arguments: list[str]) -> None:
+    result = runner.invoke(app, ["gradcam", *arguments])
+    assert result.exit_code == 2
+    assert "onnx-gradcam add" in result.stderr

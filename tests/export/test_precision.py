@@ -15,9 +15,9 @@ from biounet_edge.agreement import GATES, Gates
 from biounet_edge.bundle import Bundle
 from biounet_edge.errors import ExportError
 from biounet_edge.verification import verify
+from export.batch_norm import absorb_batch_norm
 from export.bundle import ExportOptions, ExportReport, export_bundle
 from export.components import EncoderModule, write_encoder
-from export.fold import fold_batch_norm
 from export.half import to_float16
 from export.parity import open_graph
 from export.precision import evenly
@@ -89,7 +89,7 @@ def _operator(value: ir.Value | None) -> str | None:
 
 def test_folding_batch_norm_changes_nothing(components: dict[str, ir.Model], pixels: np.ndarray) -> None:
     model = components["encoder_streaks"].clone()
-    folded = fold_batch_norm(model.graph)
+    folded = absorb_batch_norm(model.graph)
     counts = Counter(node.op_type for node in model.graph)
     assert len(folded) == 53  # every convolution of a ResNet-50
     assert "BatchNormalization" not in counts
