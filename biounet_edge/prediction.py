@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.manifest import Level, Manifest
+from biounet_edge.bundle.manifest import Level, Manifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.backends import Backend
-from biounet_edge.backends.selection import open_backend
-from biounet_edge.bundle import Bundle
-from biounet_edge.dicom.content import Frame
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import Level, Precision
+from biounet_edge.checks.selection import open_backend
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
-from biounet_edge.image import Photograph, read_photograph, reduce_to, resize_to_input
-from biounet_edge.image_file import frame_checksum, read_file, turn_of
-from biounet_edge.manifest import Level, Precision
+from biounet_edge.photographs.decoding import Photograph, read_photograph, reduce_to, resize_to_input
+from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.file import frame_checksum, read_file, turn_of
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 
 Source = str | Path | bytes | Frame | NDArray[np.uint8]

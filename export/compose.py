@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from biounet_edge.bundle.manifest import InputSpec, Level
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import InputSpec, Level
 from export.builder import GraphBuilder, add_output, dimensions
 from export.components import FUSION, decoder_name, encoder_name
 from export.merge import merge_equal

@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.manifest import Precision
+from biounet_edge.bundle.manifest import Precision
 
 DEVICES = ("auto", "cpu", "cuda", "openvino", "openvino-gpu", "tensorrt", "tensorrt-rtx")
 """What may be asked for. "auto" is the fastest of the others that is there and computes what it should."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.engine.gpu import cuda_call
+from biounet_edge.backends.gpu import cuda_call
 
 
 class TensorBuffer:

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from biounet_edge.backends.processor import processor_name, usable_threads
 from biounet_edge.benchmark.peak import PeakMeter
 from biounet_edge.benchmark.report import BenchmarkReport
 from biounet_edge.benchmark.workload import Recorder, Workload, fill, photographs
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.errors import BackendUnavailableError, InputError
-from biounet_edge.manifest import Level, Precision
 from biounet_edge.predictor import Predictor
-from biounet_edge.processor import processor_name, usable_threads
-from biounet_edge.result_files import parse_save
+from biounet_edge.results.images import parse_save
 
 LIMIT = 32
 """Photographs that are read of a folder, if not told otherwise."""

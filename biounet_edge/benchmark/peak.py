@@ -13,11 +13,11 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from biounet_edge.backends.processor import usable_threads
+from biounet_edge.backends.telemetry import import_onnxruntime, import_openvino
 from biounet_edge.benchmark.matmul_graph import encode_matmul
+from biounet_edge.bundle.manifest import Precision
 from biounet_edge.errors import BackendUnavailableError
-from biounet_edge.manifest import Precision
-from biounet_edge.processor import usable_threads
-from biounet_edge.telemetry import import_onnxruntime, import_openvino
 
 SIZES = (1024, 2048, 4096)
 """Rows of the square matrices: many cores need large ones, and a few would take seconds for them."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from biounet_edge.manifest import Level, Precision
+from biounet_edge.bundle.manifest import Level, Precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,17 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.benchmark.report import StageReport, summarise
-from biounet_edge.bundle import Bundle
-from biounet_edge.dicom.content import Frame
-from biounet_edge.discovery import InputImage, discover
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import ImageError
-from biounet_edge.folder_run import RunOptions, run_folder
-from biounet_edge.image import read_photograph, reduce_to, resize_to_input
-from biounet_edge.overlay import OVERLAY_PX
+from biounet_edge.photographs.decoding import read_photograph, reduce_to, resize_to_input
+from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.discovery import InputImage, discover
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 from biounet_edge.predictor import Predictor
-from biounet_edge.result_files import Save
-from biounet_edge.results import ResultWriter
+from biounet_edge.results.images import Save
+from biounet_edge.results.overlay import OVERLAY_PX
+from biounet_edge.results.tables import ResultWriter
+from biounet_edge.runs.folder import RunOptions, run_folder
 
 STAGES = ("decode", "inference", "postprocess", "write")
 """What is measured by itself."""

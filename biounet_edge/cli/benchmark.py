@@ -37,7 +37,7 @@ def benchmark(
     from rich.console import Console
 
     from biounet_edge.benchmark.measurement import benchmark as run_benchmark
-    from biounet_edge.bundle import Bundle
+    from biounet_edge.bundle.folder import Bundle
     from biounet_edge.cli.output import share_cores, silence_decoders
 
     silence_decoders()

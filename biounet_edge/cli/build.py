@@ -10,9 +10,9 @@ from biounet_edge.cli.console import print_json, say
 from biounet_edge.cli.options import BundleArgument, JsonOption
 
 if TYPE_CHECKING:
-    from biounet_edge.engine.build import BuiltEngine
-    from biounet_edge.engine.progress import BuildProgress
-    from biounet_edge.manifest import Level
+    from biounet_edge.backends.tensor_rt.building import BuiltEngine
+    from biounet_edge.backends.tensor_rt.progress import BuildProgress
+    from biounet_edge.bundle.manifest import Level
 
 
 def build(
@@ -43,9 +43,9 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Compile a bundle for TensorRT, on the machine that runs it or, for RTX, ahead of time."""
-    from biounet_edge.bundle import Bundle
-    from biounet_edge.engine.build import build_engines
-    from biounet_edge.engine.sidecar import parse_batch_profile
+    from biounet_edge.backends.tensor_rt.building import build_engines
+    from biounet_edge.backends.tensor_rt.sidecar import parse_batch_profile
+    from biounet_edge.bundle.folder import Bundle
 
     profile = parse_batch_profile(batch_profile)
     capabilities = [part.strip() for part in (compute_capability or "").split(",") if part.strip()]

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from biounet_edge.errors import InputError
-from biounet_edge.text import printable
+from biounet_edge.results.text import printable
 
 
 def say(message: str, style: str | None = None) -> None:

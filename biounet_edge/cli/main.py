@@ -89,12 +89,12 @@ def predict(
     from contextlib import closing
 
     from biounet_edge.cli.output import PredictionTable, progress_bar, share_cores, silence_decoders
-    from biounet_edge.dicom.files import DicomFiles
-    from biounet_edge.discovery import discover
-    from biounet_edge.folder_run import RunOptions, run_folder
+    from biounet_edge.photographs.discovery import discover
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.predictor import Predictor
-    from biounet_edge.result_files import parse_save
+    from biounet_edge.results.dicom.files import DicomFiles
+    from biounet_edge.results.images import parse_save
+    from biounet_edge.runs.folder import RunOptions, run_folder
 
     silence_decoders()
     share_cores()
@@ -137,7 +137,7 @@ def predict(
 @app.command()
 def info(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
     """Describe a bundle after checking its files."""
-    from biounet_edge.bundle import Bundle
+    from biounet_edge.bundle.folder import Bundle
     from biounet_edge.cli.output import describe_bundle, print_bundle
 
     description = describe_bundle(Bundle.open(bundle))
@@ -162,12 +162,12 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check that this machine computes what PyTorch computed at export."""
-    from biounet_edge.bundle import Bundle
+    from biounet_edge.bundle.folder import Bundle
+    from biounet_edge.checks.verification import verify as verify_bundle
     from biounet_edge.cli.output import silence_decoders
     from biounet_edge.cli.verification import print_report
-    from biounet_edge.discovery import discover
-    from biounet_edge.result_files import write_atomically
-    from biounet_edge.verification import verify as verify_bundle
+    from biounet_edge.photographs.discovery import discover
+    from biounet_edge.results.images import write_atomically
 
     silence_decoders()
     photographs = [image.source for image in discover(images)] if images else []

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.indicators import INDICATORS, indicator_label
 from biounet_edge.prediction import Prediction, PredictionFailure
-from biounet_edge.text import printable
+from biounet_edge.results.text import printable
 
 _CAPTION = "Per indicator: probability (bold if present, dim if absent) and log-odds added to melanoma."
 
@@ -34,7 +34,9 @@ _Cell = tuple[tuple[str, ...], str]  # parts of the text, style
 def silence_decoders() -> None:
     """Keeps decoders from writing to stderr: what they report is in the reason of the failed image."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    warnings.filterwarnings("ignore", module=r"pydicom|highdicom|pylibjpeg|biounet_edge\.dicom")
+    warnings.filterwarnings(
+        "ignore", module=r"pydicom|highdicom|pylibjpeg|biounet_edge\.(photographs|results)\.dicom"
+    )
     for name in ("pydicom", "highdicom", "openjpeg", "libjpeg"):
         logging.getLogger(name).addHandler(logging.NullHandler())
         logging.getLogger(name).propagate = False

@@ -5,8 +5,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from biounet_edge.checks.verification import LevelReport, VerificationReport
 from biounet_edge.indicators import indicator_label
-from biounet_edge.verification import LevelReport, VerificationReport
 
 
 def print_report(report: VerificationReport) -> None:

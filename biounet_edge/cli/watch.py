@@ -18,7 +18,7 @@ from biounet_edge.cli.options import (
     SaveOption,
 )
 from biounet_edge.indicators import indicator_label
-from biounet_edge.text import printable
+from biounet_edge.results.text import printable
 
 if TYPE_CHECKING:
     from biounet_edge.prediction import Prediction
@@ -39,11 +39,11 @@ def watch(
 ) -> None:
     """Read photographs as they arrive in a folder, until Ctrl-C or SIGTERM."""
     from biounet_edge.cli.output import share_cores, silence_decoders
-    from biounet_edge.folder_run import RunOptions
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.predictor import Predictor
-    from biounet_edge.result_files import parse_save
-    from biounet_edge.watch import watch_folder
+    from biounet_edge.results.images import parse_save
+    from biounet_edge.runs.folder import RunOptions
+    from biounet_edge.runs.watch import watch_folder
 
     silence_decoders()
     share_cores()

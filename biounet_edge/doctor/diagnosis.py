@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from biounet_edge.bundle import Bundle
+from biounet_edge.backends.gpu import present_gpu
+from biounet_edge.backends.tensor_rt.engine_files import read_engine
+from biounet_edge.backends.tensor_rt.library import import_tensorrt
+from biounet_edge.backends.tensor_rt.sidecar import FOLDER, build_command, engine_path
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.doctor.findings import Finding, has_gpu, judge
 from biounet_edge.doctor.machine import look
-from biounet_edge.engine.files import read_engine
-from biounet_edge.engine.gpu import present_gpu
-from biounet_edge.engine.library import import_tensorrt
-from biounet_edge.engine.sidecar import FOLDER, build_command, engine_path
 from biounet_edge.errors import (
     BackendUnavailableError,
     BiounetEdgeError,

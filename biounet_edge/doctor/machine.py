@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from biounet_edge.telemetry import import_onnxruntime, import_openvino
+from biounet_edge.backends.telemetry import import_onnxruntime, import_openvino
 from biounet_edge.version import __version__
 
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")

@@ -17,7 +17,7 @@ from biounet_edge import (
     PredictionFailure,
     Predictor,
 )
-from biounet_edge.image import decode, read_photograph
+from biounet_edge.photographs.decoding import decode, read_photograph
 
 # Float32 sums in another order when the batch has another size.
 BATCH_TOLERANCE = 1e-5
@@ -355,7 +355,7 @@ def test_stream_holds_one_large_file_at_a_time(predictor, paths, monkeypatch):
         return read_photograph(data, height, width)
 
     monkeypatch.setattr("biounet_edge.predictor.read_photograph", read)
-    monkeypatch.setattr("biounet_edge.image_file.LARGE_FILE_BYTES", 100)
+    monkeypatch.setattr("biounet_edge.photographs.file.LARGE_FILE_BYTES", 100)
     assert not any(isinstance(outcome, PredictionFailure) for outcome in predictor.stream(paths))
     assert max(most) == 1
 

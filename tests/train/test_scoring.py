@@ -14,7 +14,7 @@ from biounet_edge.evaluation.bootstrap import Draws
 from biounet_edge.evaluation.decisions import Rate
 from biounet_edge.evaluation.masks import continuous_dice
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.results import COLUMNS
+from biounet_edge.results.tables import COLUMNS
 from train.cli import app
 from train.config import DataConfig, DataSource, TrainConfig
 from train.data.records import Record, read_mask

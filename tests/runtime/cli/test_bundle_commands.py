@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from biounet_edge import INDICATORS
-from biounet_edge.backends.ort import OnnxRuntimeBackend
+from biounet_edge.backends.onnx_runtime import OnnxRuntimeBackend
 
 
 def test_info_describes_the_bundle(run, bundle):
