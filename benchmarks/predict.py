@@ -35,7 +35,7 @@ from biounet_edge.photographs.decoding import read_input
 from biounet_edge.photographs.discovery import InputImage, discover
 from biounet_edge.prediction import PredictionFailure
 from biounet_edge.predictor import Predictor
-from biounet_edge.results.images import Save, parse_save
+from biounet_edge.results.kinds import Save, parse_save
 from biounet_edge.runs.folder import RunOptions, run_folder
 
 PARTS = 5

@@ -18,7 +18,7 @@ from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.errors import BackendUnavailableError, InputError
 from biounet_edge.predictor import Predictor
-from biounet_edge.results.images import parse_save
+from biounet_edge.results.kinds import parse_save
 
 LIMIT = 32
 """Photographs that are read of a folder, if not told otherwise."""

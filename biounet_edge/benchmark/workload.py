@@ -30,7 +30,7 @@ from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.photographs.discovery import InputImage, discover
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 from biounet_edge.predictor import Predictor
-from biounet_edge.results.images import Save
+from biounet_edge.results.kinds import Save
 from biounet_edge.results.overlay import OVERLAY_PX
 from biounet_edge.results.tables import ResultWriter
 from biounet_edge.runs.folder import RunOptions, run_folder

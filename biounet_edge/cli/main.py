@@ -93,7 +93,7 @@ def predict(
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.predictor import Predictor
     from biounet_edge.results.dicom.files import DicomFiles
-    from biounet_edge.results.images import parse_save
+    from biounet_edge.results.kinds import parse_save
     from biounet_edge.runs.folder import RunOptions, run_folder
 
     silence_decoders()
@@ -167,7 +167,7 @@ def verify(
     from biounet_edge.cli.output import silence_decoders
     from biounet_edge.cli.verification import print_report
     from biounet_edge.photographs.discovery import discover
-    from biounet_edge.results.images import write_atomically
+    from biounet_edge.storage import write_atomically
 
     silence_decoders()
     photographs = [image.source for image in discover(images)] if images else []

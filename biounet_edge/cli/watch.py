@@ -41,7 +41,7 @@ def watch(
     from biounet_edge.cli.output import share_cores, silence_decoders
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.predictor import Predictor
-    from biounet_edge.results.images import parse_save
+    from biounet_edge.results.kinds import parse_save
     from biounet_edge.runs.folder import RunOptions
     from biounet_edge.runs.watch import watch_folder
 

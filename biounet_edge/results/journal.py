@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from biounet_edge.errors import InputError, OutputError
-from biounet_edge.results.images import output_error, remove_leftovers
+from biounet_edge.results.kinds import KINDS
 from biounet_edge.results.outcome_record import Outcome, outcome_from_dict
+from biounet_edge.storage import output_error, remove_leftovers
 
 try:
     import fcntl
@@ -82,7 +83,7 @@ class Journal:
                 if not resume:
                     self._file.truncate(0)
                     self._places, self._others, self._end = {}, set(), 0
-                remove_leftovers(output)
+                remove_leftovers(output, KINDS)
                 self._append({"journal": _FORMAT, "anonymous": anonymous})
         except BaseException:
             self._file.close()

@@ -11,16 +11,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from biounet_edge.errors import OutputError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.prediction import Prediction, PredictionFailure
 from biounet_edge.results.dicom.files import DicomFiles
-from biounet_edge.results.images import Save, output_error, temporary_beside, write_image_files
+from biounet_edge.results.images import write_image_files
 from biounet_edge.results.journal import TABLE_NAMES, FinishedEntry, Journal
+from biounet_edge.results.kinds import Save
 from biounet_edge.results.outcome_record import Outcome
+from biounet_edge.storage import PendingFile, output_error
 
 COLUMNS = ["image", "status", "error", "width", "height", "melanoma_probability", "melanoma"] + [
     f"{name}_{value}"
@@ -176,45 +178,38 @@ class _Table:
     """predictions.csv and predictions.jsonl, under temporary names until closed."""
 
     def __init__(self, output: Path) -> None:
-        self._paths = [output / name for name in TABLE_NAMES]
-        self._temporary = [temporary_beside(path) for path in self._paths]
-        self._files: list[TextIO] = []
+        self._path = output / TABLE_NAMES[0]
+        self._pending: list[PendingFile] = []
         self._problem: OutputError | None = None
         with self._report():
             output.mkdir(parents=True, exist_ok=True)
-            for path in self._temporary:
-                # File names may hold bytes that are no UTF-8; they must not stop a run.
-                self._files.append(path.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
-            self._csv = csv.DictWriter(self._files[0], COLUMNS, lineterminator="\n")
+            for name in TABLE_NAMES:
+                self._pending.append(PendingFile(output / name, text=True))
+            self._csv = csv.DictWriter(self._pending[0].file, COLUMNS, lineterminator="\n")
             self._csv.writeheader()
 
     def add(self, outcome: Outcome, files: list[str]) -> None:
         line = outcome.to_dict() | ({"files": files} if isinstance(outcome, Prediction) else {})
         with self._report():
             self._csv.writerow(csv_row(outcome))
-            self._files[1].write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._pending[1].file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         with self._report():
-            for file, temporary, path in zip(self._files, self._temporary, self._paths, strict=True):
-                file.close()
-                os.replace(temporary, path)
+            for pending in self._pending:
+                pending.place()
 
     @contextmanager
     def _report(self) -> Iterator[None]:
-        """Turns a failure into a sentence, the same ever after, and leaves no temporary file behind."""
+        """Turn a failure into a sentence, the same ever after, and leave no temporary file behind."""
         if self._problem is not None:
             raise self._problem
         try:
             yield
         except OSError as error:
-            for file in self._files:
-                with suppress(OSError):
-                    file.close()
-            for temporary in self._temporary:
-                with suppress(OSError):
-                    temporary.unlink()
-            self._problem = output_error(self._paths[0], error)
+            for pending in self._pending:
+                pending.discard()
+            self._problem = output_error(self._path, error)
             raise self._problem from error
 
 

@@ -27,8 +27,8 @@ from biounet_edge.predictor import Predictor
 from biounet_edge.results.dicom.files import DicomFiles
 from biounet_edge.results.html import ReportWriter, forget_cards
 from biounet_edge.results.html.entry import PICTURE_PX
-from biounet_edge.results.images import Save
 from biounet_edge.results.journal import FinishedEntry, Journal
+from biounet_edge.results.kinds import Save
 from biounet_edge.results.outcome_record import Outcome
 from biounet_edge.results.overlay import OVERLAY_PX
 from biounet_edge.results.tables import ResultWriter

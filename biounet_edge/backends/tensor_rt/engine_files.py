@@ -5,7 +5,6 @@ else at worst.
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,7 +21,7 @@ from biounet_edge.backends.tensor_rt.sidecar import (
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.manifest import GraphPrecision, Level
 from biounet_edge.errors import BackendUnavailableError, EngineMismatchError, OutputError
-from biounet_edge.results.images import temporary_beside
+from biounet_edge.storage import replace_file
 
 
 def read_engine(
@@ -101,15 +100,9 @@ def write_compiled(path: Path, content: bytes | memoryview) -> None:
     Raises:
         OutputError: If it cannot be written.
     """
-    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        replace_file(path, content)
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written ({error.strerror or error}): engines are kept beside the bundle, "

@@ -11,7 +11,8 @@ from biounet_edge.photographs.dicom.content import is_dicom_file
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.photographs.file import checksum
 from biounet_edge.prediction import Prediction
-from biounet_edge.results.images import DICOM_KINDS, Save, write_result
+from biounet_edge.results.kinds import DICOM_KINDS, Save
+from biounet_edge.storage import write_result
 
 if TYPE_CHECKING:
     from biounet_edge.results.dicom.authorship import Authorship

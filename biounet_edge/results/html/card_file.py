@@ -6,9 +6,9 @@ import stat
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
-from biounet_edge.results.images import output_error
+from biounet_edge.storage import output_error
 
 PART_NAME = ".report.part"
 """Cards of a run that goes on or was killed; a report takes its place."""
@@ -81,7 +81,7 @@ class CardFile:
         file.seek(offset)
         return file.read(length)
 
-    def copy_to(self, file: BinaryIO) -> None:
+    def copy_to(self, file: IO[bytes]) -> None:
         """Writes this run's cards, in the order in which they were added.
 
         Args:

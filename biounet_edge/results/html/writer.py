@@ -19,7 +19,7 @@ from biounet_edge.results.html.card_file import CardFile
 from biounet_edge.results.html.entry import data_url, make_entry
 from biounet_edge.results.html.page import Counts, render_page
 from biounet_edge.results.html.run import Run
-from biounet_edge.results.images import output_error, temporary_beside, write_result
+from biounet_edge.storage import PendingFile, output_error, write_result
 
 REPORT_NAME = "report.html"
 
@@ -184,19 +184,19 @@ class ReportWriter:
     def _close(self) -> None:
         """Puts the page together: what stands before the cards is known only now."""
         before, after = render_page(self._run, self._counts, self._failures, datetime.now().astimezone())
-        page = temporary_beside(self._path)
-        finished = False
+        placed = False
+        page: PendingFile | None = None
         try:
-            with page.open("wb") as file:
-                file.write(before.encode())
-                self._cards.copy_to(file)
-                file.write(after.encode())
+            page = PendingFile(self._path)
+            page.file.write(before.encode())
+            self._cards.copy_to(page.file)
+            page.file.write(after.encode())
             self._cards.close(remove=False)  # some systems replace no file that is open
-            os.replace(page, self._path)
-            finished = True
+            page.place()
+            placed = True
         except OSError as error:
             raise output_error(self._path, error) from error
         finally:
-            with suppress(OSError):
-                page.unlink(missing_ok=True)
-            self._cards.close(remove=finished)
+            if page is not None:
+                page.discard()
+            self._cards.close(remove=placed)

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from biounet_edge import INDICATORS, InputError, OutputError, PredictionFailure
+from biounet_edge import INDICATORS, InputError, OutputError, PredictionFailure, storage
 from biounet_edge.photographs.decoding import decode
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.prediction import make_prediction
-from biounet_edge.results import images as result_files
-from biounet_edge.results.images import parse_save, write_atomically, write_result
+from biounet_edge.results.kinds import parse_save
 from biounet_edge.results.tables import COLUMNS, ResultWriter, csv_row
+from biounet_edge.storage import write_atomically, write_result
 
 ALL = ("masks", "overlays", "heatmaps", "probabilities")
 
@@ -254,7 +254,7 @@ def test_write_result_makes_folders_below_the_output_folder_only(tmp_path, monke
     assert (tmp_path / "masks" / "sub" / "a.png").read_bytes() == b"one"
     with pytest.raises(OutputError, match=r"a.png cannot be written \(No such file or directory\)"):
         write_result(tmp_path / "gone", "masks/sub/a.png", b"one")
-    monkeypatch.setattr(result_files, "_make_folder_of", lambda path, output: None)  # removed behind it
+    monkeypatch.setattr(storage, "_make_folder_of", lambda path, output: None)  # removed behind it
     with pytest.raises(OutputError, match=r"a.png cannot be written \(No such file or directory\)"):
         write_result(tmp_path / "gone", "masks/a.png", b"one")
     assert not (tmp_path / "gone").exists()

@@ -21,7 +21,7 @@ from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.cli.main import app
 from biounet_edge.photographs.discovery import InputImage, discover
 from biounet_edge.results.dicom.files import DicomFiles
-from biounet_edge.results.images import DICOM_KINDS, parse_save
+from biounet_edge.results.kinds import DICOM_KINDS, parse_save
 from biounet_edge.runs.folder import RunOptions
 from biounet_edge.runs.watch import watch_folder
 
