@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from biounet_edge.backends import PRECISIONS
 from biounet_edge.backends.telemetry import import_openvino
-from biounet_edge.backends.tensor_rt.sidecar import FOLDER, WEIGHTS
-from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.folder import COMPILED_NAME, WEIGHTS_NAME, Bundle
 from biounet_edge.bundle.graph_inspection import checked_graph
 from biounet_edge.bundle.manifest import GraphPrecision, Level, Precision
 from biounet_edge.bundle.signature import Input, check_images, check_signature
@@ -194,7 +193,7 @@ def _precision_hint(capabilities: list[str], device: str, precision: Precision) 
 
 
 def _streams(bundle: Bundle) -> int:
-    weights = bundle.manifest.files.get(WEIGHTS)
+    weights = bundle.manifest.files.get(WEIGHTS_NAME)
     return 2 if weights is not None and weights.bytes < SMALL_WEIGHTS else 1
 
 
@@ -241,7 +240,7 @@ def _describe(port: Any) -> Input:
 
 def _cache_folder(bundle: Bundle) -> Path | None:
     """Finds a place for what is compiled; a bundle that cannot be written is compiled each time."""
-    folder = bundle.folder / FOLDER / "openvino"
+    folder = bundle.folder / COMPILED_NAME / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

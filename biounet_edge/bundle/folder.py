@@ -1,49 +1,23 @@
 """A bundle on disk: one model with all that is needed to run, explain and verify it."""
 
 import hashlib
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from biounet_edge.bundle.golden import GoldenOutputs, read_golden
 from biounet_edge.bundle.manifest import FileSpec, GraphPrecision, Level, Manifest, parse_manifest
 from biounet_edge.errors import BundleNotFoundError, InputError, IntegrityError, ManifestError
 
 MANIFEST_NAME = "manifest.json"
 GOLDEN_NAME = "golden.npz"
+WEIGHTS_NAME = "weights.bin"
+"""External data of every graph."""
+COMPILED_NAME = "compiled"
+"""Subfolder for what is compiled on this machine; no file of the manifest is in it."""
 
 MAX_MANIFEST_BYTES = 4 * 1024**2
 """Largest manifest that is read, in bytes; exported ones have some kilobytes."""
-
-MAX_GOLDEN_BYTES = 2 * 1024**3
-"""Largest size of the golden arrays, unpacked, in bytes; at 1024 x 1024 pixels four images have 0.1 GB."""
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenOutputs:
-    """Inputs and what PyTorch computed from them when the bundle was exported."""
-
-    image: NDArray[np.uint8]
-    """Graph inputs, shape (G, H, W, 3), uint8 RGB."""
-    outputs: dict[str, NDArray[np.float32]]
-    """Reference per output name, first axis G, float32."""
-
-    def first(self, count: int) -> "GoldenOutputs":
-        """Takes the first images only.
-
-        Args:
-            count: How many.
-
-        Returns:
-            Their inputs and references.
-        """
-        return GoldenOutputs(
-            self.image[:count], {name: array[:count] for name, array in self.outputs.items()}
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +112,7 @@ class Bundle:
         """
         if GOLDEN_NAME not in self.manifest.files:
             raise IntegrityError(f"the bundle at {self.folder} has no {GOLDEN_NAME} to verify against")
-        try:
-            content = (self.folder / GOLDEN_NAME).read_bytes()
-            _check_unpacked_size(content)
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                outputs = {name: arrays[name] for name in arrays.files}
-            image = outputs.pop("image")
-        except Exception as error:  # zip files, compressors and NumPy have some ten kinds of it
-            raise IntegrityError(f"{self.folder / GOLDEN_NAME} is damaged: {error}") from error
-        return GoldenOutputs(image, outputs)
+        return read_golden(self.folder / GOLDEN_NAME)
 
 
 def graph_file(name: str, precision: GraphPrecision = "float32") -> str:
@@ -220,11 +186,3 @@ def _check_file(path: Path, expected: FileSpec) -> None:
             f"{path} is not the file that the bundle's manifest names (SHA-256 {actual[:12]}..., expected "
             f"{expected.sha256[:12]}...): fetch the bundle again"
         )
-
-
-def _check_unpacked_size(npz: bytes) -> None:
-    """Refuses arrays that a few bytes unpack to; unpacking ends at the sizes that are looked at here."""
-    with zipfile.ZipFile(io.BytesIO(npz)) as archive:
-        unpacked_bytes = sum(item.file_size for item in archive.infolist())
-    if unpacked_bytes > MAX_GOLDEN_BYTES:
-        raise ValueError(f"it unpacks to {unpacked_bytes:,} bytes, at most {MAX_GOLDEN_BYTES:,} are read")

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.backends import Backend
-from biounet_edge.bundle.folder import Bundle, GoldenOutputs
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.golden import GoldenOutputs
 from biounet_edge.bundle.manifest import Level
 from biounet_edge.checks.agreement import GATES, Agreement, AgreementMeter
 from biounet_edge.errors import VerificationError

@@ -7,8 +7,8 @@ from pathlib import Path
 from biounet_edge.backends.gpu import present_gpu
 from biounet_edge.backends.tensor_rt.engine_files import read_engine
 from biounet_edge.backends.tensor_rt.library import import_tensorrt
-from biounet_edge.backends.tensor_rt.sidecar import FOLDER, build_command, engine_path
-from biounet_edge.bundle.folder import Bundle
+from biounet_edge.backends.tensor_rt.sidecar import build_command, engine_path
+from biounet_edge.bundle.folder import COMPILED_NAME, Bundle
 from biounet_edge.doctor.findings import Finding, has_gpu, judge
 from biounet_edge.doctor.machine import look
 from biounet_edge.errors import (
@@ -68,7 +68,7 @@ def _engines(bundle: Bundle, gpu_answers: bool) -> Iterator[Finding]:
     for level, spec in bundle.manifest.levels.items():
         for precision, graph in spec.graphs.items():
             for device in ENGINE_DEVICES:
-                path = engine_path(bundle.folder / FOLDER, graph, device)
+                path = engine_path(bundle.folder / COMPILED_NAME, graph, device)
                 if not path.is_file():
                     continue
                 name, command = f"Engine {path.name}", build_command(bundle, level, device, precision)

@@ -12,8 +12,8 @@ from biounet_edge.backends.gpu import cuda_call, cuda_runtime, present_gpu
 from biounet_edge.backends.tensor_rt.contexts import Binding, Contexts, RtxRuntime
 from biounet_edge.backends.tensor_rt.engine_files import read_engine
 from biounet_edge.backends.tensor_rt.library import import_tensorrt, make_log, reason
-from biounet_edge.backends.tensor_rt.sidecar import FOLDER, build_command, engine_path
-from biounet_edge.bundle.folder import Bundle
+from biounet_edge.backends.tensor_rt.sidecar import build_command, engine_path
+from biounet_edge.bundle.folder import COMPILED_NAME, Bundle
 from biounet_edge.bundle.manifest import GraphPrecision, Level, Precision
 from biounet_edge.bundle.signature import check_images, check_signature
 from biounet_edge.errors import BackendUnavailableError, InputError
@@ -66,7 +66,7 @@ class TensorRtBackend:
                     f"{reason(self._log)}. Building it again may help: {command}"
                 )
             self._tensors = _read_signature(library, self._engine, bundle, level)
-            path = engine_path(bundle.folder / FOLDER, sidecar.graph, device).with_suffix(".cache")
+            path = engine_path(bundle.folder / COMPILED_NAME, sidecar.graph, device).with_suffix(".cache")
             self._contexts = self._make_contexts(library, path)
         except BaseException:
             self.close()

@@ -14,14 +14,12 @@ from biounet_edge.backends.tensor_rt.library import import_tensorrt
 from biounet_edge.backends.tensor_rt.progress import SECONDS_PER_LAYER, BuildProgress, ProgressListener
 from biounet_edge.backends.tensor_rt.sidecar import (
     DEFAULT_PROFILE,
-    FOLDER,
-    WEIGHTS,
     BatchProfile,
     Sidecar,
     engine_path,
     this_platform,
 )
-from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.folder import COMPILED_NAME, WEIGHTS_NAME, Bundle
 from biounet_edge.bundle.graph_inspection import check_content
 from biounet_edge.bundle.manifest import GraphPrecision, Level
 from biounet_edge.errors import BackendUnavailableError, InputError
@@ -114,7 +112,7 @@ def build_graph(
     part, precision = _identify(bundle, graph, device)
     check_content(bundle, graph)
     target = _target(library, device, compute_capabilities)
-    path = engine_path(bundle.folder / FOLDER if output is None else output, graph, device)
+    path = engine_path(bundle.folder / COMPILED_NAME if output is None else output, graph, device)
     listener = ProgressListener(graph, progress)
     compilation = Compilation(library, bundle.folder / graph)
     listener.expected_s = previous_build(path, target.gpu)
@@ -136,7 +134,7 @@ def build_graph(
         precision=precision,
         graph=graph,
         graph_sha256=bundle.manifest.files[graph].sha256,
-        weights_sha256=bundle.manifest.files[WEIGHTS].sha256,
+        weights_sha256=bundle.manifest.files[WEIGHTS_NAME].sha256,
         batch_profile=batch_profile,
         engine_sha256=hashlib.sha256(content).hexdigest(),
         engine_bytes=content.nbytes,

@@ -10,15 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from biounet_edge.backends.gpu import Gpu
-from biounet_edge.backends.tensor_rt.sidecar import (
-    FOLDER,
-    WEIGHTS,
-    Sidecar,
-    build_command,
-    engine_path,
-    this_platform,
-)
-from biounet_edge.bundle.folder import Bundle
+from biounet_edge.backends.tensor_rt.sidecar import Sidecar, build_command, engine_path, this_platform
+from biounet_edge.bundle.folder import COMPILED_NAME, WEIGHTS_NAME, Bundle
 from biounet_edge.bundle.manifest import GraphPrecision, Level
 from biounet_edge.errors import BackendUnavailableError, EngineMismatchError, OutputError
 from biounet_edge.storage import replace_file
@@ -45,7 +38,7 @@ def read_engine(
         EngineMismatchError: If it was built for something else, or is damaged.
     """
     graph = bundle.graph(level, precision).name
-    path = engine_path(bundle.folder / FOLDER, graph, device)
+    path = engine_path(bundle.folder / COMPILED_NAME, graph, device)
     command = build_command(bundle, level, device, precision)
     if not path.is_file():
         raise BackendUnavailableError(f"there is no engine {path}: build it on this machine with {command}")
@@ -59,7 +52,7 @@ def read_engine(
         ("graph", sidecar.graph, graph),
         ("precision", sidecar.precision, precision),
         ("SHA-256 of the graph", sidecar.graph_sha256, bundle.manifest.files[graph].sha256),
-        (f"SHA-256 of {WEIGHTS}", sidecar.weights_sha256, bundle.manifest.files[WEIGHTS].sha256),
+        (f"SHA-256 of {WEIGHTS_NAME}", sidecar.weights_sha256, bundle.manifest.files[WEIGHTS_NAME].sha256),
     ]
     differences = [
         f"{name} (expected {_short(expected)}, found {_short(found)})"

@@ -18,11 +18,6 @@ from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.manifest import GraphPrecision
 from biounet_edge.errors import InputError
 
-FOLDER = "compiled"
-"""Folder of a bundle for what is compiled on the machine."""
-WEIGHTS = "weights.bin"
-"""External data of every graph, which is compiled into the engine."""
-
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -115,7 +110,7 @@ def engine_path(folder: Path, graph: str, device: str) -> Path:
     """Tells where an engine lies.
 
     Args:
-        folder: Folder of engines, usually `bundle.folder / FOLDER`.
+        folder: Folder of engines, usually `bundle.folder / COMPILED_NAME`.
         graph: File name of the ONNX graph.
         device: "tensorrt" or "tensorrt-rtx".
 

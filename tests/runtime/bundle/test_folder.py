@@ -108,7 +108,7 @@ def test_golden_says_where_there_is_none(bundle_copy):
 
 
 def test_golden_refuses_arrays_that_a_few_bytes_unpack_to(bundle_copy, monkeypatch):
-    monkeypatch.setattr("biounet_edge.bundle.folder.MAX_GOLDEN_BYTES", 1000)
+    monkeypatch.setattr("biounet_edge.bundle.golden.MAX_GOLDEN_BYTES", 1000)
     with pytest.raises(
         IntegrityError, match=r"golden.npz is damaged: it unpacks to [\d,]+ bytes, at most 1,000"
     ):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from biounet_edge import Bundle, ImageError, VerificationError, verify
-from biounet_edge.bundle.folder import GoldenOutputs
+from biounet_edge.bundle.golden import GoldenOutputs
 from biounet_edge.checks.agreement import AgreementMeter
 from biounet_edge.checks.golden import TOLERANCES, check_backend, compare
 from biounet_edge.checks.selection import open_backend

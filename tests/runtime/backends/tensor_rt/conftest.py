@@ -21,7 +21,8 @@ from biounet_edge import Bundle
 from biounet_edge.backends.gpu import Gpu
 from biounet_edge.backends.tensor_rt.backend import TensorRtBackend
 from biounet_edge.backends.tensor_rt.engine_files import write_engine
-from biounet_edge.backends.tensor_rt.sidecar import FOLDER, BatchProfile, Sidecar, engine_path, this_platform
+from biounet_edge.backends.tensor_rt.sidecar import BatchProfile, Sidecar, engine_path, this_platform
+from biounet_edge.bundle.folder import COMPILED_NAME as FOLDER
 
 L4 = Gpu("NVIDIA L4", "8.9", "13.0")
 ENGINE = b"an engine"  # its content

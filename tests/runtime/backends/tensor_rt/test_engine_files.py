@@ -15,7 +15,6 @@ from biounet_edge.backends.tensor_rt.engine_files import (
     write_engine,
 )
 from biounet_edge.backends.tensor_rt.sidecar import (
-    FOLDER,
     BatchProfile,
     Sidecar,
     build_command,
@@ -23,6 +22,7 @@ from biounet_edge.backends.tensor_rt.sidecar import (
     parse_batch_profile,
     this_platform,
 )
+from biounet_edge.bundle.folder import COMPILED_NAME as FOLDER
 
 L4 = Gpu("NVIDIA L4", "8.9", "13.0")
 ENGINE = bytes(range(256)) * 4
