@@ -1,7 +1,6 @@
 """From what was named on the command line to an ordered list of image files and where their results go."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from biounet_edge.errors import InputError
 from biounet_edge.photographs.dicom.content import Frame, frames_of, is_dicom_photograph
-from biounet_edge.photographs.names import folded, result_name
+from biounet_edge.photographs.names import numbered, unique_names
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
@@ -78,7 +77,7 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
         else:
             raise InputError(f"there is no file or folder {path}: check the path")
     frames = [(frame, root) for path, root in found.values() for frame in _frames(path)]
-    stems = _unique_stems([(_named(frame), root) for frame, root in frames])
+    stems = unique_names((_file_name(frame), root) for frame, root in frames)
     return [
         InputImage(frame.path, stem, frame.number) if isinstance(frame, Frame) else InputImage(frame, stem)
         for (frame, _), stem in zip(frames, stems, strict=True)
@@ -148,47 +147,5 @@ def _frames(path: Path) -> Iterator[Path | Frame]:
     return iter((path,)) if path.suffix.lower() in IMAGE_SUFFIXES else frames_of(path)
 
 
-def _named(frame: Path | Frame) -> Path:
-    """Gives a frame a file name of its own, to make its stem from."""
-    if isinstance(frame, Path):
-        return frame
-    stem, suffix = _split(frame.path)
-    return frame.path.with_name(f"{stem}_{frame.number:04d}{suffix}")
-
-
-def _split(path: Path) -> tuple[str, str]:
-    """Takes the ending off a file name; the last number of a UID is none, and dots alone are no name."""
-    whole = path.suffix[1:].isdigit() or not path.stem.strip(".")
-    return (path.name, "") if whole else (path.stem, path.suffix)
-
-
-def _unique_stems(files: list[tuple[Path, Path]]) -> list[str]:
-    """Names results so that none overwrites another, not even where a file system takes two names for one.
-
-    `a.jpg` gives `a`; beside an `a.png` both keep their ending; where two folders hold the same name, the
-    folder's name is put in front; what still clashes is numbered.
-    """
-    choices = []
-    for path, root in files:
-        relative = path.relative_to(root)
-        plain, full = relative.with_name(_split(relative)[0]).as_posix(), relative.as_posix()
-        choices.append(
-            tuple(map(result_name, (plain, full, f"{root.resolve().name or 'root'}/{full}"))),
-        )
-    chosen = [0] * len(files)
-    while True:
-        names = [choices[i][level] for i, level in enumerate(chosen)]
-        uses = Counter(map(folded, names))
-        clashes = [i for i, name in enumerate(names) if uses[folded(name)] > 1 and chosen[i] < 2]
-        if not clashes:
-            break
-        for i in clashes:
-            chosen[i] += 1
-    taken: set[str] = set()
-    for i, name in enumerate(names):
-        number, unique = 2, name
-        while folded(unique) in taken or (number > 2 and folded(unique) in uses):
-            unique, number = f"{name}_{number}", number + 1
-        names[i] = unique
-        taken.add(folded(unique))
-    return names
+def _file_name(frame: Path | Frame) -> Path:
+    return frame if isinstance(frame, Path) else numbered(frame.path, frame.number)
