@@ -73,16 +73,15 @@ def read_photograph(source: str | Path | bytes | Frame, height: int, width: int)
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    dicom = read_dicom(source, MAX_PIXELS)
-    if isinstance(dicom, np.ndarray):
-        return Photograph(dicom, (dicom.shape[0], dicom.shape[1]))
-    data, header = _open(source if dicom is None else dicom)
-    upright = 0 if dicom is None else cv2.IMREAD_IGNORE_ORIENTATION
+    opened = _open(source)
+    if isinstance(opened, np.ndarray):
+        return Photograph(opened, (opened.shape[0], opened.shape[1]))
+    header = opened.header
     factor = reduction(header, height, width)
     if factor == 1:
-        image = _decode(data, header, cv2.IMREAD_COLOR_RGB | upright)  # (H0, W0, 3)
+        image = _decode(opened, cv2.IMREAD_COLOR_RGB)  # (H0, W0, 3)
         return Photograph(image, (image.shape[0], image.shape[1]))
-    image = _decode(data, header, _REDUCED[factor] | upright)  # (ceil(H0 / factor), ceil(W0 / factor), 3)
+    image = _decode(opened, _REDUCED[factor])  # (ceil(H0 / factor), ceil(W0 / factor), 3)
     turned = (image.shape[0] > image.shape[1]) != (header.height > header.width)  # by the EXIF orientation
     return Photograph(image, (header.width, header.height) if turned else (header.height, header.width))
 
@@ -127,11 +126,8 @@ def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    frame = read_dicom(source, MAX_PIXELS)
-    if isinstance(frame, np.ndarray):
-        return frame
-    upright = 0 if frame is None else cv2.IMREAD_IGNORE_ORIENTATION
-    return _decode(*_open(source if frame is None else frame), cv2.IMREAD_COLOR_RGB | upright)
+    opened = _open(source)
+    return opened if isinstance(opened, np.ndarray) else _decode(opened, cv2.IMREAD_COLOR_RGB)
 
 
 def resize_to_input(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -170,9 +166,26 @@ def reduce_to(image: NDArray[np.uint8], longer_side_px: int) -> NDArray[np.uint8
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _open(source: str | Path | bytes | Frame) -> tuple[bytes, ImageHeader]:
-    """Reads a file and refuses what is not worth decoding."""
-    data = source if isinstance(source, bytes) else read_file(Path(str(source)))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoded:
+    """An image file that is worth decoding."""
+
+    data: bytes
+    header: ImageHeader
+    orientation: int
+    """Flag for OpenCV: inside DICOM the EXIF orientation is not applied."""
+
+
+def _open(source: str | Path | bytes | Frame) -> _Encoded | NDArray[np.uint8]:
+    """Read a file once; of DICOM, what is no ordinary JPEG is decoded already."""
+    content = source if isinstance(source, bytes | Frame) else read_file(Path(source))
+    dicom = read_dicom(content, MAX_PIXELS)
+    if isinstance(dicom, np.ndarray):
+        return dicom
+    data, orientation = dicom, cv2.IMREAD_IGNORE_ORIENTATION
+    if data is None:
+        assert isinstance(content, bytes), "a frame is always of a DICOM file"
+        data, orientation = content, 0
     header = read_header(data)
     if header.height * header.width > MAX_PIXELS:
         raise ImageError(
@@ -180,12 +193,13 @@ def _open(source: str | Path | bytes | Frame) -> tuple[bytes, ImageHeader]:
             f"{header.height * header.width / 1e6:,.0f} megapixels, at most {MAX_PIXELS / 1e6:,.0f} are read"
         )
     check_complete(data, header)
-    return data, header
+    return _Encoded(data, header, orientation)
 
 
-def _decode(data: bytes, header: ImageHeader, flags: int) -> NDArray[np.uint8]:
+def _decode(file: _Encoded, flags: int) -> NDArray[np.uint8]:
+    header = file.header
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(file.data, np.uint8), flags | file.orientation)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from error

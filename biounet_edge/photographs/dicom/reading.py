@@ -2,7 +2,6 @@
 
 import io
 import struct
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.dicom.codestream import Layout, check_codestream, is_ordinary_jpeg
-from biounet_edge.photographs.dicom.content import Frame, is_dicom, is_dicom_file
+from biounet_edge.photographs.dicom.content import Frame, is_dicom
 from biounet_edge.photographs.dicom.header import DicomHeader, check_photograph, open_header, reason
 
 _AS_IN_FILES = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "MONOCHROME2")  # as JPEG files have colours
@@ -18,28 +17,24 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
-def read_dicom(source: str | Path | bytes | Frame, max_pixels: int) -> NDArray[np.uint8] | bytes | None:
-    """Reads a photograph if it is a DICOM file; of a file that is none, 132 bytes are read.
+def read_dicom(content: bytes | Frame, max_pixels: int) -> NDArray[np.uint8] | bytes | None:
+    """Read the only frame of a DICOM file that is in memory, or one frame of a file that is not.
 
     Args:
-        source: Path of a file, its bytes, or one frame of a DICOM file.
+        content: Bytes of any file, or the frame.
         max_pixels: Largest frame that is decoded, in pixels.
 
     Returns:
-        As `read_frame`; None where the source is no DICOM file.
+        As `read_frame`; None where the bytes are not those of a DICOM file.
 
     Raises:
         ImageError: As `read_frame`, or if the file cannot be read.
     """
-    if isinstance(source, bytes):
-        return read_frame(io.BytesIO(source), None, max_pixels) if is_dicom(source[:132]) else None
-    frame = source if isinstance(source, Frame) else None
-    path = frame.path if frame else Path(str(source))
-    if not frame and not is_dicom_file(path):
-        return None
+    if isinstance(content, bytes):
+        return read_frame(io.BytesIO(content), None, max_pixels) if is_dicom(content[:132]) else None
     try:
-        with path.open("rb") as file:
-            return read_frame(file, frame.number if frame else None, max_pixels)
+        with content.path.open("rb") as file:
+            return read_frame(file, content.number, max_pixels)
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
 

@@ -123,7 +123,7 @@ def test_watch_tries_again_what_could_not_be_opened(
             raise ImageError("the file cannot be read: Permission denied")
         return read_file(path)
 
-    monkeypatch.setattr("biounet_edge.predictor.read_file", locked_for_a_while)
+    monkeypatch.setattr("biounet_edge.photographs.source.read_file", locked_for_a_while)
     with Watch(classifying, tmp_path / "in", tmp_path / "out") as watch:
         assert watch.wait(6) == ["locked.png", "open.png", *["locked.png"] * 4]
         assert watch.lines == []

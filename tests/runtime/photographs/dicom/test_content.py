@@ -137,7 +137,7 @@ def test_frame_of_a_file_that_changes_while_it_is_read_is_refused(
         write(path, dataset(255 - frames, frames=2))
         return read_photograph(*arguments)
 
-    monkeypatch.setattr("biounet_edge.predictor.read_photograph", replace)
+    monkeypatch.setattr("biounet_edge.photographs.source.read_photograph", replace)
     (outcome,) = predictor.stream([Frame(path, 1)])
     assert outcome == PredictionFailure(
         f"{path}#1", "the file changed while it was read: wait until it is complete and start again"
