@@ -8,19 +8,20 @@ with the same batch size, write the very bytes of one that was not.
 import hashlib
 import json
 import os
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import cv2
 
 from biounet_edge.errors import ImageError, InputError, OutputError
-from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.photographs.file import checksum
 from biounet_edge.predictor import Predictor
@@ -74,7 +75,7 @@ def run_folder(
     options: RunOptions,
     dicom: DicomFiles | None = None,
 ) -> Generator[Finished, None, None]:
-    """Reads images, writes their results, and skips what an earlier run finished.
+    """Read images, write their results, and skip what an earlier run finished.
 
     The tables are put in their place when the iterator ends, is closed or fails, then with what was finished.
 
@@ -98,45 +99,19 @@ def run_folder(
             f"{', '.join(dicom.kinds)} carry the name of the patient from their source: leave them out of "
             "--save, or leave --anonymous out"
         )
-    notice, key = predictor.bundle.manifest.notice, run_key(predictor, options.save)
-    with ExitStack() as stack:
-        journal = stack.enter_context(
-            Journal(output, key, resume=options.resume, anonymous=options.anonymous)
-        )
-        report = stack.enter_context(_report(predictor, output, options, len(images)))
-        # Before any table is opened: what stops it leaves those of the earlier run in their place.
-        tasks, done = _plan(images, journal, report, options.anonymous), 0
-        writer = stack.enter_context(ResultWriter(output, options.save, notice, dicom=dicom, journal=journal))
-        try:
-            for task, outcome in _steps(predictor, tasks, options):
-                done += 1
-                if outcome is None:
-                    entry = _entry(journal, task)
-                    writer.keep(task.image, entry)
-                    if report:
-                        report.keep(task.image, entry.outcome)
-                    yield Finished(entry.outcome, kept=True)
-                else:
-                    image, named = _named(task.image, outcome, done, options.anonymous)
-                    writer.write(image, named)
-                    if report:
-                        report.write(image, named)
-                    yield Finished(named, kept=False)
-        except BaseException:
-            # What fails here follows from the error that is on its way.
-            for task in tasks[done:]:
-                if task.sha256 is None:
-                    continue
-                with suppress(OutputError):
-                    writer.keep(task.image, _entry(journal, task))
-                if report:
-                    with suppress(OutputError):
-                        report.keep(task.image, _entry(journal, task).outcome)
-            raise
+    stream = partial(predictor.stream, batch_size=options.batch_size, preview_px=_preview_px(options.save))
+    with _RunOutput(predictor, images, output, options, dicom) as run:
+        for kept, tasks in _parts(run.tasks, options.batch_size):
+            if kept:
+                for task in tasks:
+                    yield run.keep(task)
+            else:
+                for task, outcome in zip(tasks, stream(task.image.source for task in tasks), strict=True):
+                    yield run.write(task, outcome)
 
 
 def run_key(predictor: Predictor, save: tuple[Save, ...]) -> str:
-    """Names all that the bytes of a result depend on beside the image.
+    """Identify all that the bytes of a result depend on beside the image.
 
     Args:
         predictor: The loaded bundle.
@@ -175,6 +150,95 @@ class _Task:
     sha256: str | None
 
 
+class _RunOutput:
+    """The output folder of a run: its journal, tables and report, which are opened and closed together.
+
+    A context manager. What an earlier run finished stays in the tables and the report, also where this run
+    ends before it comes to it.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        images: Sequence[InputImage],
+        output: Path,
+        options: RunOptions,
+        dicom: DicomFiles | None,
+    ) -> None:
+        notice, key = predictor.bundle.manifest.notice, run_key(predictor, options.save)
+        with ExitStack() as stack:
+            self._journal = stack.enter_context(
+                Journal(output, key, resume=options.resume, anonymous=options.anonymous)
+            )
+            self._report = stack.enter_context(_report(predictor, output, options, len(images)))
+            # Before any table is opened: what stops it leaves those of the earlier run in their place.
+            self.tasks = _plan(images, self._journal, self._report, options.anonymous)
+            self._tables = stack.enter_context(
+                ResultWriter(output, options.save, notice, dicom=dicom, journal=self._journal)
+            )
+            self._open = stack.pop_all()
+        self._taken = 0
+
+    def keep(self, task: _Task) -> Finished:
+        """Keep the next task's results, which are there."""
+        self._taken += 1
+        entry = self._entry(task)
+        self._tables.keep(task.image, entry)
+        if self._report:
+            self._report.keep(task.image, entry.outcome)
+        return Finished(entry.outcome, kept=True)
+
+    def write(self, task: _Task, outcome: Outcome) -> Finished:
+        """Write the next task's results."""
+        self._taken += 1
+        image, named = self._named(task.image, outcome)
+        self._tables.write(image, named)
+        if self._report:
+            self._report.write(image, named)
+        return Finished(named, kept=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                self._keep_rest()
+        finally:
+            self._open.__exit__(kind, error, trace)
+
+    def _keep_rest(self) -> None:
+        """Keep what no task was taken for; what fails here follows from the error that is on its way."""
+        for task in self.tasks[self._taken :]:
+            if task.sha256 is None:
+                continue
+            with suppress(OutputError):
+                self._tables.keep(task.image, self._entry(task))
+            if self._report:
+                with suppress(OutputError):
+                    self._report.keep(task.image, self._entry(task).outcome)
+
+    def _entry(self, task: _Task) -> FinishedEntry:
+        """Read what the plan has found, under the name that the image has in this run."""
+        assert task.sha256 is not None
+        entry = self._journal.find(task.image.stem, task.sha256)
+        if entry is None:
+            raise OutputError(
+                f"the results of {task.image.stem} were changed or removed during the run: start it again"
+            )
+        name = entry.outcome.source if self._journal.anonymous else str(task.image.source)
+        return replace(entry, outcome=replace(entry.outcome, source=name))
+
+    def _named(self, image: InputImage, outcome: Outcome) -> tuple[InputImage, Outcome]:
+        """Take the names away where they must not be kept."""
+        if not self._journal.anonymous:
+            return image, outcome
+        name = outcome.sha256[:HASH_CHARACTERS] if outcome.sha256 else f"unreadable-{self._taken}"
+        return replace(image, stem=name), replace(outcome, source=name)
+
+
 def _report(
     predictor: Predictor, output: Path, options: RunOptions, total: int
 ) -> AbstractContextManager[ReportWriter | None]:
@@ -188,7 +252,7 @@ def _report(
 def _plan(
     images: Sequence[InputImage], journal: Journal, report: ReportWriter | None, anonymous: bool
 ) -> list[_Task]:
-    """Finds what is finished by the images' content as it is now."""
+    """Find what is finished by the images' content as it is now."""
     if len(journal) == 0:
         return [_Task(image, None) for image in images]
 
@@ -212,52 +276,14 @@ def _plan(
     return tasks
 
 
-def _steps(
-    predictor: Predictor, tasks: list[_Task], options: RunOptions
-) -> Iterator[tuple[_Task, Outcome | None]]:
-    """Yields each task with what was computed, or with None where it is kept."""
-    size = options.batch_size
-    batches = (tasks[start : start + size] for start in range(0, len(tasks), size))
-    for kept, run in groupby(batches, lambda batch: all(task.sha256 is not None for task in batch)):
-        if kept:
-            yield from ((task, None) for batch in run for task in batch)
-        else:
-            yield from _computed(predictor, run, options)
+def _parts(tasks: list[_Task], batch_size: int) -> Iterator[tuple[bool, list[_Task]]]:
+    """Yield neighbouring batches that are all kept or all computed, and which of the two it is."""
+    batches = (tasks[start : start + batch_size] for start in range(0, len(tasks), batch_size))
+    for kept, part in groupby(batches, lambda batch: all(task.sha256 is not None for task in batch)):
+        yield kept, [task for batch in part for task in batch]
 
 
-def _computed(
-    predictor: Predictor, batches: Iterator[list[_Task]], options: RunOptions
-) -> Iterator[tuple[_Task, Outcome]]:
-    taken: deque[_Task] = deque()
-
-    def sources() -> Iterator[Path | Frame]:
-        for batch in batches:
-            for task in batch:
-                taken.append(task)
-                yield task.image.source
-
-    preview_px = PICTURE_PX if "report" in options.save else 0
-    if {"overlays", "dicom-sc"} & set(options.save):
-        preview_px = max(preview_px, OVERLAY_PX)
-    for outcome in predictor.stream(sources(), batch_size=options.batch_size, preview_px=preview_px):
-        yield taken.popleft(), outcome
-
-
-def _entry(journal: Journal, task: _Task) -> FinishedEntry:
-    """Reads what the plan has found, under the name that the image has in this run."""
-    assert task.sha256 is not None
-    entry = journal.find(task.image.stem, task.sha256)
-    if entry is None:
-        raise OutputError(
-            f"the results of {task.image.stem} were changed or removed during the run: start it again"
-        )
-    name = entry.outcome.source if journal.anonymous else str(task.image.source)
-    return replace(entry, outcome=replace(entry.outcome, source=name))
-
-
-def _named(image: InputImage, outcome: Outcome, place: int, anonymous: bool) -> tuple[InputImage, Outcome]:
-    """Takes the names away where they must not be kept."""
-    if not anonymous:
-        return image, outcome
-    name = outcome.sha256[:HASH_CHARACTERS] if outcome.sha256 else f"unreadable-{place}"
-    return replace(image, stem=name), replace(outcome, source=name)
+def _preview_px(save: tuple[Save, ...]) -> int:
+    """Return the longer side of the photographs that results need, in pixels; 0 where they need none."""
+    report_px = PICTURE_PX if "report" in save else 0
+    return max(report_px, OVERLAY_PX) if {"overlays", "dicom-sc"} & set(save) else report_px
