@@ -32,7 +32,7 @@ from biounet_edge.prediction import Prediction, PredictionFailure, make_predicti
 from biounet_edge.predictor import Predictor
 from biounet_edge.results.kinds import Save
 from biounet_edge.results.overlay import OVERLAY_PX
-from biounet_edge.results.tables import ResultWriter
+from biounet_edge.results.writer import ResultWriter
 from biounet_edge.runs.folder import RunOptions, run_folder
 
 STAGES = ("decode", "inference", "postprocess", "write")

@@ -20,6 +20,7 @@ from typing import Any, Self
 from biounet_edge.errors import InputError, OutputError
 from biounet_edge.results.kinds import KINDS
 from biounet_edge.results.outcome_record import Outcome, outcome_from_dict
+from biounet_edge.results.tables import TABLE_NAMES
 from biounet_edge.storage import output_error, remove_leftovers
 
 try:
@@ -28,7 +29,6 @@ except ImportError:  # Windows: two runs in one folder are not kept apart there
     fcntl = None  # type: ignore[assignment]
 
 JOURNAL_NAME = "journal.jsonl"
-TABLE_NAMES = ("predictions.csv", "predictions.jsonl")
 
 _FORMAT = 1
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND

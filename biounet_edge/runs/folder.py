@@ -32,7 +32,7 @@ from biounet_edge.results.journal import FinishedEntry, Journal
 from biounet_edge.results.kinds import Save
 from biounet_edge.results.outcome_record import Outcome
 from biounet_edge.results.overlay import OVERLAY_PX
-from biounet_edge.results.tables import ResultWriter
+from biounet_edge.results.writer import ResultWriter
 from biounet_edge.version import __version__
 
 HASH_CHARACTERS = 32

@@ -15,7 +15,7 @@ from biounet_edge.checks.selection import Selection
 from biounet_edge.cli.benchmark import benchmark as benchmark_command
 from biounet_edge.cli.benchmark import print_benchmark
 from biounet_edge.photographs.discovery import InputImage
-from biounet_edge.results.tables import ResultWriter
+from biounet_edge.results.writer import ResultWriter
 
 
 class FakeBackend:

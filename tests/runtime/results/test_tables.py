@@ -12,7 +12,8 @@ from biounet_edge.photographs.decoding import decode
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.prediction import make_prediction
 from biounet_edge.results.kinds import parse_save
-from biounet_edge.results.tables import COLUMNS, ResultWriter, csv_row
+from biounet_edge.results.tables import COLUMNS, csv_row
+from biounet_edge.results.writer import ResultWriter
 from biounet_edge.storage import write_atomically, write_result
 
 ALL = ("masks", "overlays", "heatmaps", "probabilities")

@@ -220,7 +220,7 @@ def test_stopped_run_keeps_the_row_of_what_it_computes_again(predictor, folder, 
         time.sleep(0.3)  # so that the others are in the queue
         raise OutputError(f"{stem} cannot be written")
 
-    monkeypatch.setattr("biounet_edge.results.tables.write_image_files", fail)
+    monkeypatch.setattr("biounet_edge.results.writer.write_image_files", fail)
     with pytest.raises(OutputError, match="0 cannot be written"):
         finish(predictor, folder, tmp_path / "out", save=("masks",))
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
