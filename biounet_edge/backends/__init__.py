@@ -3,14 +3,15 @@
 The one seam of the runtime: everything before it (decode, resize) and after it (thresholds, sizes, files) is
 the same for every backend.
 
-    cpu            ort.py   any CPU                                float32, int8
-    cuda           ort.py   NVIDIA GPUs                            float16, float32
-    openvino       ov.py    Intel and other CPUs                   int8, bfloat16, float32
-    openvino-gpu   ov.py    Intel GPUs                             float16, float32
-    tensorrt       trt.py   NVIDIA GPUs, with engines built there  float16, float32
-    tensorrt-rtx   trt.py   RTX workstations, with engines         float16, float32
+    cpu            onnx_runtime.py   any CPU                                float32, int8
+    cuda           onnx_runtime.py   NVIDIA GPUs                            float16, float32
+    openvino       open_vino.py      Intel and other CPUs                   int8, bfloat16, float32
+    openvino-gpu   open_vino.py      Intel GPUs                             float16, float32
+    tensorrt       tensor_rt/        NVIDIA GPUs, with engines built there  float16, float32
+    tensorrt-rtx   tensor_rt/        RTX workstations, with engines         float16, float32
 
-selection.py opens one of them, checks it against the bundle's golden outputs, and chooses for "auto".
+`biounet_edge.checks.selection` opens one of them, checks it against the bundle's golden outputs, and chooses
+for "auto". No module is named like the package that it drives, or it could shadow it.
 """
 
 from collections.abc import Mapping

@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from biounet_edge.backends.requirements import import_for
 from biounet_edge.errors import BackendUnavailableError
 
 
@@ -68,13 +69,7 @@ def cuda_runtime(device: str) -> ModuleType:
     Raises:
         BackendUnavailableError: If it is not installed.
     """
-    try:
-        return import_module("cuda.bindings.runtime")
-    except (ImportError, OSError) as error:
-        raise BackendUnavailableError(
-            f"device {device!r} needs cuda-bindings, which cannot be imported ({error}): "
-            f'pip install "biounet-edge[{device}]"'
-        ) from error
+    return import_for(device, "cuda-bindings", lambda: import_module("cuda.bindings.runtime"))
 
 
 def cuda_call(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,7 +1,7 @@
 """ONNX Runtime, on the CPU or on an NVIDIA GPU.
 
-Its TensorRT provider is left out: trt.py runs TensorRT itself, with engines that are built once and checked,
-and onnxruntime-gpu 1.31 links that provider against TensorRT 10, while the `tensorrt` extra brings 11.
+Its TensorRT provider is left out: `tensor_rt` runs TensorRT itself, with engines that are built once and
+checked. And onnxruntime-gpu 1.31 links that provider against TensorRT 10; the `tensorrt` extra brings 11.
 """
 
 import contextlib
@@ -14,24 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.backends import PRECISIONS
 from biounet_edge.backends.processor import usable_threads
+from biounet_edge.backends.requirements import import_for, install_command, require_precision
 from biounet_edge.backends.telemetry import import_onnxruntime
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.graph_inspection import checked_graph
-from biounet_edge.bundle.manifest import GraphPrecision, Level, Precision
+from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.bundle.signature import check_images, check_signature
 from biounet_edge.errors import BackendUnavailableError, InputError
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_REMEDIES = {
-    "cpu": 'pip install "biounet-edge[cpu]"',
-    "cuda": 'pip install "biounet-edge[gpu]"',
-}
 _FITTING = {
-    "cpu": f"install onnxruntime anew ({_REMEDIES['cpu']})",
-    "cuda": f"install an NVIDIA driver, CUDA and cuDNN that fit it ({_REMEDIES['cuda']}; biounet-edge doctor "
-    "says what is missing)",
+    "cpu": f"install onnxruntime anew ({install_command('cpu')})",
+    "cuda": f"install an NVIDIA driver, CUDA and cuDNN that fit it ({install_command('cuda')}; biounet-edge "
+    "doctor says what is missing)",
 }
 
 _Outputs = dict[str, NDArray[np.float32]]
@@ -57,7 +53,9 @@ class OnnxRuntimeBackend:
             IntegrityError: If the graph is not safe to load.
             ManifestError: If the graph's input or outputs are not those of the manifest.
         """
-        graph = checked_graph(bundle, level, _graph_precision(device, precision))
+        if device not in _PROVIDERS:
+            raise InputError(f"onnxruntime runs on {' and '.join(_PROVIDERS)}, and not on device {device!r}")
+        graph = checked_graph(bundle, level, require_precision(device, precision))
         library = _import_onnxruntime(device)
         session = _load(library, graph, device)
         inputs = [
@@ -66,8 +64,9 @@ class OnnxRuntimeBackend:
         ]
         found = [node.name for node in session.get_outputs()]
         outputs = check_signature(bundle, level, graph.name, inputs, found)
-        self._bundle, self._device, self._precision = bundle, device, precision
-        self._description = f"onnxruntime {library.__version__}, {_PROVIDERS[device]}"
+        self._bundle = bundle
+        self.device, self.precision = device, precision
+        self.description = f"onnxruntime {library.__version__}, {_PROVIDERS[device]}"
         self._run: Callable[[NDArray[np.uint8]], _Outputs] | None = None
         self._release: Callable[[], None] = lambda: None
         if device == "cuda":
@@ -77,21 +76,6 @@ class OnnxRuntimeBackend:
             self._run, self._release = runner.run, runner.close
         else:
             self._run = _cpu_runner(session, inputs[0][0], outputs)
-
-    @property
-    def description(self) -> str:
-        """Library, version and execution provider."""
-        return self._description
-
-    @property
-    def device(self) -> str:
-        """Either "cpu" or "cuda"."""
-        return self._device
-
-    @property
-    def precision(self) -> Precision:
-        """Number format of the graph."""
-        return self._precision
 
     def run(self, images: NDArray[np.uint8]) -> _Outputs:
         """Computes every output of the graph.
@@ -116,7 +100,7 @@ class OnnxRuntimeBackend:
             raise
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BackendUnavailableError(
-                f"{self._description} failed on a batch of {len(images)}: {error}. Where memory is short, a "
+                f"{self.description} failed on a batch of {len(images)}: {error}. Where memory is short, a "
                 "smaller batch helps"
             ) from error
 
@@ -126,29 +110,14 @@ class OnnxRuntimeBackend:
         self._release()
 
 
-def _graph_precision(device: str, precision: Precision) -> GraphPrecision:
-    if device not in _PROVIDERS:
-        raise InputError(f"onnxruntime runs on {' and '.join(_PROVIDERS)}, and not on device {device!r}")
-    if precision == "bfloat16" or precision not in PRECISIONS[device]:
-        raise InputError(
-            f"device {device!r} computes in {' and '.join(PRECISIONS[device])}, and not in {precision}"
-        )
-    return precision
-
-
 def _import_onnxruntime(device: str) -> Any:
-    try:
-        onnxruntime = import_onnxruntime()
-    except (ImportError, OSError) as error:
-        raise BackendUnavailableError(
-            f"device {device!r} needs onnxruntime, which cannot be imported ({error}): {_REMEDIES[device]}"
-        ) from error
+    onnxruntime = import_for(device, "onnxruntime", import_onnxruntime)
     available = onnxruntime.get_available_providers()
     if _PROVIDERS[device] not in available:
         raise BackendUnavailableError(
             f"device {device!r} needs the {_PROVIDERS[device]}, and this onnxruntime has "
-            f"{', '.join(available)}: {_REMEDIES[device]} (onnxruntime and onnxruntime-gpu exclude each "
-            "other: uninstall one first)"
+            f"{', '.join(available)}: {install_command(device)} (onnxruntime and onnxruntime-gpu exclude "
+            "each other: uninstall one first)"
         )
     return onnxruntime
 
@@ -163,7 +132,7 @@ def _load(library: Any, graph: Path, device: str) -> Any:
     # with it; a lone `run` on two idle cores took 48 ms without and 39 with it (medians).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if (cores := usable_threads()) < (os.cpu_count() or 1):
-        options.intra_op_num_threads = cores  # by itself it makes a thread for each core of the machine
+        options.intra_op_num_threads = cores  # default: all of the machine
     # The optimised graph is not kept: loading it takes 0.3 s instead of 0.9 s for the demo at level full, and
     # 59 MB beside 12 MB of weights (full width: 0.3 s instead of 4.6 s, and 1.6 GB).
     settings: Mapping[str, str] = {}

@@ -1,14 +1,13 @@
 """An ONNX Runtime session on an NVIDIA GPU, with memory that stays where it is."""
 
 import threading
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.backends.cuda_buffers import TensorBuffer
-from biounet_edge.backends.gpu import cuda_call
+from biounet_edge.backends.gpu import cuda_call, cuda_runtime
 from biounet_edge.errors import BackendUnavailableError
 
 _KEPT = 3
@@ -34,13 +33,7 @@ class CudaRunner:
         Raises:
             BackendUnavailableError: If cuda-bindings is not installed, or CUDA fails.
         """
-        try:
-            self._cuda = import_module("cuda.bindings.runtime")
-        except (ImportError, OSError) as error:
-            raise BackendUnavailableError(
-                f"device 'cuda' needs cuda-bindings, which cannot be imported ({error}): "
-                'pip install "biounet-edge[gpu]"'
-            ) from error
+        self._cuda = cuda_runtime("cuda")
         self._session, self._input = session, input_name
         shapes = {node.name: tuple(node.shape[1:]) for node in session.get_inputs() + session.get_outputs()}
         self._rows = {name: shapes[name] for name in (input_name, *outputs)}

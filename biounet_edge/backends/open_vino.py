@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.backends import PRECISIONS
+from biounet_edge.backends.requirements import import_for, require_precision
 from biounet_edge.backends.telemetry import import_openvino
 from biounet_edge.bundle.folder import COMPILED_NAME, WEIGHTS_NAME, Bundle
 from biounet_edge.bundle.graph_inspection import checked_graph
-from biounet_edge.bundle.manifest import GraphPrecision, Level, Precision
+from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.bundle.signature import Input, check_images, check_signature
 from biounet_edge.errors import BackendUnavailableError, InputError
 
 _DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU"}
-_REMEDY = 'pip install "biounet-edge[openvino]"'
 _NO_COPIES = {"share_inputs": True, "share_outputs": True}
 _HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
@@ -64,8 +63,10 @@ class OpenVinoBackend:
             IntegrityError: If the graph is not safe to load.
             ManifestError: If the graph's input or outputs are not those of the manifest.
         """
-        graph = checked_graph(bundle, level, _graph_precision(device, precision))
-        library = _import_openvino(device)
+        if device not in _DEVICES:
+            raise InputError(f"OpenVINO runs on {' and '.join(_DEVICES)}, and not on device {device!r}")
+        graph = checked_graph(bundle, level, require_precision(device, precision))
+        library = import_for(device, "openvino", import_openvino)
         core = library.Core()
         target, hint = _DEVICES[device], _precision_hint(_capabilities(core, device), device, precision)
         streams = _streams(bundle)
@@ -78,30 +79,16 @@ class OpenVinoBackend:
         self._shapes = {
             name: tuple(compiled.outputs[index].shape[1:]) for name, index in self._outputs.items()
         }
-        self._bundle, self._device, self._precision = bundle, device, precision
+        self._bundle = bundle
+        self.device, self.precision = device, precision
         title = (
             f"openvino {library.__version__.split('-')[0]}, {core.get_property(target, 'FULL_DEVICE_NAME')}"
         )
-        self._description = f"{title.strip()}, {hint}, {streams} at once"
+        self.description = f"{title.strip()}, {hint}, {streams} at once"
         self._requests: SimpleQueue[Any] | None = SimpleQueue()
         for _ in range(streams):
             self._requests.put(compiled.create_infer_request())
         self._workers = ThreadPoolExecutor(streams, thread_name_prefix="openvino") if streams > 1 else None
-
-    @property
-    def description(self) -> str:
-        """Library, version, processor, number format and images at once."""
-        return self._description
-
-    @property
-    def device(self) -> str:
-        """Either "openvino" or "openvino-gpu"."""
-        return self._device
-
-    @property
-    def precision(self) -> Precision:
-        """Number format of the multiplications; of int8 those that the graph has quantised."""
-        return self._precision
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Computes every output of the graph, image by image.
@@ -138,7 +125,7 @@ class OpenVinoBackend:
             else:
                 list(workers.map(compute, range(len(images))))
         except RuntimeError as error:
-            raise BackendUnavailableError(f"{self._description} failed: {error}") from error
+            raise BackendUnavailableError(f"{self.description} failed: {error}") from error
         return outputs
 
     def close(self) -> None:
@@ -146,25 +133,6 @@ class OpenVinoBackend:
         self._requests = None
         if self._workers is not None:
             self._workers.shutdown()
-
-
-def _graph_precision(device: str, precision: Precision) -> GraphPrecision:
-    if device not in _DEVICES:
-        raise InputError(f"OpenVINO runs on {' and '.join(_DEVICES)}, and not on device {device!r}")
-    if precision not in PRECISIONS[device]:
-        raise InputError(
-            f"device {device!r} computes in {', '.join(PRECISIONS[device])}, and not in {precision}"
-        )
-    return "float32" if precision == "bfloat16" else precision
-
-
-def _import_openvino(device: str) -> Any:
-    try:
-        return import_openvino()
-    except (ImportError, OSError) as error:
-        raise BackendUnavailableError(
-            f"device {device!r} needs openvino, which cannot be imported ({error}): {_REMEDY}"
-        ) from error
 
 
 def _capabilities(core: Any, device: str) -> list[str]:

@@ -1,6 +1,6 @@
 """How far two computations of one model agree, and how far they must.
 
-In float32 every number can be compared with every number (verification.py). In a shorter format single
+In float32 every number can be compared with every number (golden.py). In a shorter format single
 numbers differ more, and what counts is what a person sees: the decisions, the probabilities, where a heatmap
 points and which pixels a mask has. This is measured here, over photographs, for any level.
 """

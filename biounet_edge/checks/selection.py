@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from biounet_edge.backends import DEVICES, PRECISIONS, Backend
+from biounet_edge.backends.requirements import graph_precision
 from biounet_edge.bundle.folder import Bundle
-from biounet_edge.bundle.manifest import GraphPrecision, Level, Precision
+from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.checks.golden import check_backend
 from biounet_edge.errors import (
     BackendUnavailableError,
@@ -116,18 +117,6 @@ def _choices(
             f"{precision} was asked for: device {device} computes in {', '.join(formats)}, and the bundle "
             f"{bundle.manifest.name} has level {level} in {', '.join(graphs)}"
         )
-
-
-def graph_precision(precision: Precision) -> GraphPrecision:
-    """Tells which exported graph a precision is computed from.
-
-    Args:
-        precision: What a backend computes in.
-
-    Returns:
-        The graph's own precision.
-    """
-    return "float32" if precision == "bfloat16" else precision
 
 
 def _open(bundle: Bundle, level: Level, device: str, precision: Precision, check: bool) -> Backend:

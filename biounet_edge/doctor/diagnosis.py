@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from biounet_edge.backends.gpu import present_gpu
+from biounet_edge.backends.requirements import install_command
 from biounet_edge.backends.tensor_rt.engine_files import read_engine
 from biounet_edge.backends.tensor_rt.library import import_tensorrt
 from biounet_edge.backends.tensor_rt.sidecar import build_command, engine_path
@@ -86,6 +87,6 @@ def _engines(bundle: Bundle, gpu_answers: bool) -> Iterator[Finding]:
                 except EngineMismatchError as error:
                     yield Finding(name, "problem", str(error), command)
                 except BackendUnavailableError as error:
-                    yield Finding(name, "problem", str(error), f'pip install "biounet-edge[{device}]"')
+                    yield Finding(name, "problem", str(error), install_command(device))
                 else:
                     yield Finding(name, "ok", f"fits this GPU, {device} {library.__version__} and the bundle")

@@ -1,4 +1,4 @@
-"""What there is on this machine: facts alone, which doctor.py judges.
+"""What there is on this machine: facts alone, which findings.py judges.
 
 Nothing here raises for what is missing, and nothing waits for long: a broken GPU driver may never answer.
 """

@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from biounet_edge.backends.cuda_buffers import TensorBuffer
 from biounet_edge.backends.gpu import cuda_call, cuda_runtime, present_gpu
+from biounet_edge.backends.requirements import require_precision
 from biounet_edge.backends.tensor_rt.contexts import Binding, Contexts, RtxRuntime
 from biounet_edge.backends.tensor_rt.engine_files import read_engine
 from biounet_edge.backends.tensor_rt.library import import_tensorrt, make_log, reason
 from biounet_edge.backends.tensor_rt.sidecar import build_command, engine_path
 from biounet_edge.bundle.folder import COMPILED_NAME, Bundle
-from biounet_edge.bundle.manifest import GraphPrecision, Level, Precision
+from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.bundle.signature import check_images, check_signature
-from biounet_edge.errors import BackendUnavailableError, InputError
+from biounet_edge.errors import BackendUnavailableError
 
 
 class TensorRtBackend:
@@ -42,9 +43,10 @@ class TensorRtBackend:
             ManifestError: If its input or outputs are not those of the manifest.
         """
         library = import_tensorrt(device)
-        self._device, self._precision = device, _graph_precision(device, precision)
+        graph_precision = require_precision(device, precision)
+        self.device, self.precision = device, precision
         gpu = present_gpu(device)
-        sidecar, content = read_engine(bundle, level, device, self._precision, library.__version__, gpu)
+        sidecar, content = read_engine(bundle, level, device, graph_precision, library.__version__, gpu)
         self._bundle, self._batches = bundle, sidecar.batch_profile
         self._cuda = cuda_runtime(device)
         self._lock = threading.Lock()
@@ -60,7 +62,7 @@ class TensorRtBackend:
             self._runtime = library.Runtime(self._log)
             self._engine = self._runtime.deserialize_cuda_engine(content)
             if self._engine is None:
-                command = build_command(bundle, level, device, self._precision, self._batches)
+                command = build_command(bundle, level, device, precision, self._batches)
                 raise BackendUnavailableError(
                     f"{library.__name__} {library.__version__} cannot load the engine of level {level}: "
                     f"{reason(self._log)}. Building it again may help: {command}"
@@ -85,16 +87,6 @@ class TensorRtBackend:
             return f"{self._title}, without CUDA graphs ({problem})"
         sizes = ", ".join(map(str, sorted(set(self._batches))))
         return f"{self._title}, CUDA graphs for batches of {sizes}"
-
-    @property
-    def device(self) -> str:
-        """Which of the two libraries: "tensorrt" or "tensorrt-rtx"."""
-        return self._device
-
-    @property
-    def precision(self) -> Precision:
-        """Number format of the engine."""
-        return self._precision
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Computes every output of the graph.
@@ -136,7 +128,7 @@ class TensorRtBackend:
                 self._stream = None
 
     def _make_contexts(self, library: Any, cache: Any) -> Contexts:
-        if self._device == "tensorrt-rtx":
+        if self.device == "tensorrt-rtx":
             self._rtx = RtxRuntime(library, self._engine, cache)
             return Contexts(self._cuda, self._stream, self._rtx.create, frozenset())
         strategy, engine = library.ExecutionContextAllocationStrategy.USER_MANAGED, self._engine
@@ -190,12 +182,6 @@ class TensorRtBackend:
 
 
 _Tensors = dict[str, tuple[tuple[int, ...], Any]]  # name: shape of one image's part, NumPy type
-
-
-def _graph_precision(device: str, precision: Precision) -> GraphPrecision:
-    if precision == "float16" or precision == "float32":
-        return precision
-    raise InputError(f"device {device} computes in float16 and float32, and not in {precision}")
 
 
 def _read_signature(library: Any, engine: Any, bundle: Bundle, level: Level) -> _Tensors:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from biounet_edge.backends.requirements import import_for, install_command
 from biounet_edge.errors import BackendUnavailableError, InputError
 
 _MODULES: Mapping[str, tuple[str, tuple[int, int]]] = {
@@ -29,17 +30,11 @@ def import_tensorrt(device: str) -> Any:
     if device not in _MODULES:
         raise InputError(f"engines are there for {' and '.join(_MODULES)}, and not for device {device!r}")
     module, oldest = _MODULES[device]
-    remedy = f'pip install "biounet-edge[{device}]"'
-    try:
-        library = import_module(module)
-    except (ImportError, OSError) as error:
-        raise BackendUnavailableError(
-            f"device {device!r} needs {module}, which cannot be imported ({error}): {remedy}"
-        ) from error
+    library = import_for(device, module, lambda: import_module(module))
     if tuple(int(part) for part in library.__version__.split(".")[:2]) < oldest:
         raise BackendUnavailableError(
             f"device {device!r} needs {module} {oldest[0]}.{oldest[1]} or newer, and {library.__version__} "
-            f"is installed: {remedy} --upgrade"
+            f"is installed: {install_command(device)} --upgrade"
         )
     return library
 

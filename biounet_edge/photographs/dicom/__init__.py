@@ -1,7 +1,7 @@
-"""DICOM in and out: photographs are read by content, results are written into their source's study.
+"""DICOM photographs, detected by content.
 
-`Frame` and `frames_of` need no DICOM library; what reads and writes needs the extra `dicom` and is imported
-where a DICOM file is met. docs/dicom.md says what is read, what is written, and with which codes.
+`Frame` and `frames_of` need no DICOM library; what reads pixels needs the extra `dicom` and is imported when
+a DICOM file is met. docs/dicom.md says what is read, and what `biounet_edge.results.dicom` writes.
 """
 
 from biounet_edge.photographs.dicom.content import Frame, frames_of

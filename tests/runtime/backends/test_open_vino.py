@@ -294,7 +294,7 @@ def test_another_precision_than_asked_for_is_noticed(own_bundle, monkeypatch):
     ("device", "precision", "problem"),
     [
         ("openvino", "float16", "device 'openvino' computes in .*, and not in float16"),
-        ("openvino-gpu", "int8", "device 'openvino-gpu' computes in float16, float32, and not in int8"),
+        ("openvino-gpu", "int8", "device 'openvino-gpu' computes in float16 and float32, and not in int8"),
         ("cpu", "float32", "OpenVINO runs on openvino and openvino-gpu, and not on device 'cpu'"),
     ],
 )

@@ -8,8 +8,9 @@ from biounet_edge import BackendUnavailableError, Bundle, EngineMismatchError, I
 from biounet_edge.backends import DEVICES, PRECISIONS
 from biounet_edge.backends import onnx_runtime as ort
 from biounet_edge.backends import open_vino as ov
+from biounet_edge.backends.requirements import graph_precision
 from biounet_edge.backends.tensor_rt import backend as trt
-from biounet_edge.checks.selection import FASTEST_FIRST, graph_precision, open_backend
+from biounet_edge.checks.selection import FASTEST_FIRST, open_backend
 
 
 class FakeBackend:
