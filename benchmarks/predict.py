@@ -29,7 +29,7 @@ from biounet_edge.backends.processor import usable_threads
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.cli.console import print_json
-from biounet_edge.cli.output import share_cores
+from biounet_edge.cli.process import share_cores
 from biounet_edge.errors import BiounetEdgeError, InputError
 from biounet_edge.photographs.decoding import read_input
 from biounet_edge.photographs.discovery import InputImage, discover

@@ -38,7 +38,7 @@ def benchmark(
 
     from biounet_edge.benchmark.measurement import benchmark as run_benchmark
     from biounet_edge.bundle.folder import Bundle
-    from biounet_edge.cli.output import share_cores, silence_decoders
+    from biounet_edge.cli.process import share_cores, silence_decoders
 
     silence_decoders()
     share_cores()  # as predict does

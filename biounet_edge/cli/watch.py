@@ -38,9 +38,8 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a photograph.")] = False,
 ) -> None:
     """Read photographs as they arrive in a folder, until Ctrl-C or SIGTERM."""
-    from biounet_edge.cli.output import share_cores, silence_decoders
+    from biounet_edge.cli.process import loaded, share_cores, silence_decoders
     from biounet_edge.prediction import PredictionFailure
-    from biounet_edge.predictor import Predictor
     from biounet_edge.results.kinds import parse_save
     from biounet_edge.runs.folder import RunOptions
     from biounet_edge.runs.watch import watch_folder
@@ -49,10 +48,7 @@ def watch(
     share_cores()
     options = RunOptions(parse_save(save, level), batch_size=1)
     stop = Event()
-    with Predictor(bundle, device=device, precision=precision, level=level) as predictor:
-        say(f"computing on {predictor.selection}", style="dim")
-        if predictor.bundle.manifest.notice:
-            say(predictor.bundle.manifest.notice, style="yellow")
+    with loaded(bundle, device, precision, level) as predictor:
         _set_on_signals(stop)
         say(f"watching {folder}, results in {output}; Ctrl-C ends it")
         found = watch_folder(predictor, folder, output, options, stop, settle_s=settle, report=say)

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from biounet_edge.cli.output import _cells
+from biounet_edge.cli.prediction_table import _cells
 
 WORK = """
 import resource, sys, threading
 import cv2, numpy as np
-from biounet_edge.cli.output import share_cores
+from biounet_edge.cli.process import share_cores
 
 def work():
     for _ in range(50):
