@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.benchmark.report import StageReport, summarise
+from biounet_edge.benchmark.figures import StageFigures, summarise
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.decoding import read_photograph, reduce_to, resize_to_input
@@ -111,7 +111,7 @@ class Workload:
         recorder.time(END_TO_END, self._predict)
         self._clear()
 
-    def summarise(self, recorder: Recorder) -> tuple[tuple[StageReport, ...], StageReport]:
+    def summarise(self, recorder: Recorder) -> tuple[tuple[StageFigures, ...], StageFigures]:
         """Sums up what a recorder took.
 
         Args:
@@ -123,8 +123,8 @@ class Workload:
         one, all_of_them = "1 photograph", f"{len(self.images)} photographs"
         batch = one if self.batch_size == 1 else f"batch of {self.batch_size}"
         calls = dict(zip((*STAGES, END_TO_END), (one, batch, one, all_of_them, all_of_them), strict=True))
-        reports = [summarise(n, call, recorder.rounds(n), len(self.images)) for n, call in calls.items()]
-        return tuple(reports[:-1]), reports[-1]
+        figures = [summarise(n, call, recorder.rounds(n), len(self.images)) for n, call in calls.items()]
+        return tuple(figures[:-1]), figures[-1]
 
     def _run_stages(self, recorder: Recorder) -> None:
         predictor, size = self.predictor, self.batch_size

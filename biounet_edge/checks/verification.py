@@ -28,7 +28,7 @@ _BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
-class LevelReport:
+class LevelComparison:
     """One level's graph on this machine."""
 
     level: Level
@@ -43,8 +43,8 @@ class LevelReport:
 
 
 @dataclass(frozen=True, slots=True)
-class VerificationReport:
-    """What `verify` found: the content of the certificate."""
+class Certificate:
+    """What `verify` found."""
 
     bundle: str
     """Name and version of the model."""
@@ -58,7 +58,7 @@ class VerificationReport:
     """Library, version and device."""
     gates: Gates
     """What the agreement must reach."""
-    levels: tuple[LevelReport, ...]
+    levels: tuple[LevelComparison, ...]
     """One per level for the golden images, and one for photographs."""
     machine: str
     """Processor and operating system."""
@@ -75,7 +75,7 @@ class VerificationReport:
     @property
     def problems(self) -> list[str]:
         """Everything that is not, with its level in front."""
-        return [f"{report.level}: {problem}" for report in self.levels for problem in report.problems]
+        return [f"{level.level}: {problem}" for level in self.levels for problem in level.problems]
 
     def raise_if_failed(self) -> None:
         """Turns a failure into an exception.
@@ -90,7 +90,7 @@ class VerificationReport:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Makes the report ready for JSON.
+        """Make the certificate ready for JSON.
 
         Returns:
             All fields and `passed`.
@@ -98,7 +98,7 @@ class VerificationReport:
         return {"passed": self.passed} | asdict(self)
 
     def to_json(self) -> str:
-        """Writes the certificate.
+        """Encode the certificate.
 
         Returns:
             Indented JSON, with a newline at its end.
@@ -111,7 +111,7 @@ def verify(
     device: str = "auto",
     precision: Precision | Literal["auto"] = "auto",
     photographs: Sequence[Path | Frame] = (),
-) -> VerificationReport:
+) -> Certificate:
     """Runs every level of a bundle on its golden images, and on photographs where there are any.
 
     Args:
@@ -130,22 +130,22 @@ def verify(
         ImageError: If a photograph cannot be read.
     """
     device, precision = _settle(bundle, device, precision)
-    reports: list[LevelReport] = []
+    levels: list[LevelComparison] = []
     for level in bundle.manifest.levels:
         backend = open_backend(bundle, level, device, precision, check=False).backend
         description = backend.description
-        reports.append(_against_golden(bundle, backend, level))
+        levels.append(_against_golden(bundle, backend, level))
         if photographs and level == list(bundle.manifest.levels)[-1]:
-            reports.append(_against_float32(bundle, backend, level, photographs))
+            levels.append(_against_float32(bundle, backend, level, photographs))
         backend.close()
-    return VerificationReport(
+    return Certificate(
         bundle=f"{bundle.manifest.name} {bundle.manifest.version}",
         bundle_checksum=bundle.checksum,
         device=device,
         precision=precision,
         backend=description,
         gates=GATES[precision],
-        levels=tuple(reports),
+        levels=tuple(levels),
         machine=f"{platform.processor() or platform.machine()}, {platform.platform()}",
         software=f"biounet-edge {__version__}",
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -159,21 +159,21 @@ def _settle(bundle: Bundle, device: str, precision: Precision | Literal["auto"])
     highest = list(bundle.manifest.levels)[-1]
     try:
         chosen = open_backend(bundle, highest, device, precision).backend
-    except VerificationError:  # that is what the report is about
+    except VerificationError:  # that is what the certificate is about
         chosen = open_backend(bundle, highest, device, precision, check=False).backend
     chosen.close()
     return chosen.device, chosen.precision
 
 
-def _against_golden(bundle: Bundle, backend: Backend, level: Level) -> LevelReport:
+def _against_golden(bundle: Bundle, backend: Backend, level: Level) -> LevelComparison:
     checks, agreement, missed = compare(bundle, backend, level, bundle.golden())
     problems = [f"{check.output} {check.problem}" for check in checks if check.problem] + missed
-    return LevelReport(level, "golden", tuple(checks), agreement, tuple(problems))
+    return LevelComparison(level, "golden", tuple(checks), agreement, tuple(problems))
 
 
 def _against_float32(
     bundle: Bundle, backend: Backend, level: Level, photographs: Sequence[Path | Frame]
-) -> LevelReport:
+) -> LevelComparison:
     """Compares with ONNX Runtime's float32, whose agreement with PyTorch the golden images show."""
     reference = open_backend(bundle, level, "cpu", "float32").backend
     meter = AgreementMeter(bundle.manifest)
@@ -182,7 +182,7 @@ def _against_float32(
     reference.close()
     agreement = meter.result()
     problems = GATES[backend.precision].problems(agreement)
-    return LevelReport(level, "photographs", (), agreement, tuple(problems))
+    return LevelComparison(level, "photographs", (), agreement, tuple(problems))
 
 
 def _batches(bundle: Bundle, photographs: Iterable[Path | Frame]) -> Iterator[NDArray[np.uint8]]:

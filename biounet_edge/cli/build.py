@@ -49,10 +49,10 @@ def build(
 
     profile = parse_batch_profile(batch_profile)
     capabilities = [part.strip() for part in (compute_capability or "").split(",") if part.strip()]
-    with _progress() as report:
+    with _progress() as tell:
         levels = cast("list[Level] | None", level)  # the bundle says which there are
         built = build_engines(
-            Bundle.open(bundle), device, levels, precision, profile, capabilities, progress=report
+            Bundle.open(bundle), device, levels, precision, profile, capabilities, progress=tell
         )
     if as_json:
         print_json({"engines": [{"path": str(e.path), **e.sidecar.model_dump(mode="json")} for e in built]})
@@ -72,7 +72,7 @@ def _progress() -> Iterator[Callable[["BuildProgress"], None]]:
         task = progress.add_task("Building", total=1.0)
         graphs: list[str] = []
 
-        def report(state: "BuildProgress") -> None:
+        def tell(state: "BuildProgress") -> None:
             if state.graph not in graphs:
                 graphs.append(state.graph)
                 say(f"{state.graph}: {_expected(state.expected_s)}")
@@ -80,7 +80,7 @@ def _progress() -> Iterator[Callable[["BuildProgress"], None]]:
             phase = f"{state.graph}: {state.phase}"
             progress.update(task, description=phase, completed=state.fraction)
 
-        yield report
+        yield tell
 
 
 def _expected(seconds: float | None) -> str:

@@ -26,17 +26,17 @@ def verify(
     from biounet_edge.bundle.folder import Bundle
     from biounet_edge.checks.verification import verify as verify_bundle
     from biounet_edge.cli.process import silence_decoders
-    from biounet_edge.cli.verification import print_report
+    from biounet_edge.cli.verification import print_certificate
     from biounet_edge.photographs.discovery import discover
     from biounet_edge.storage import write_atomically
 
     silence_decoders()
     photographs = [image.source for image in discover(images)] if images else []
-    report = verify_bundle(Bundle.open(bundle), device, precision, photographs)
-    write_atomically(certificate, report.to_json().encode())
+    result = verify_bundle(Bundle.open(bundle), device, precision, photographs)
+    write_atomically(certificate, result.to_json().encode())
     if as_json:
-        print_json(report.to_dict())
+        print_json(result.to_dict())
     else:
-        print_report(report)
+        print_certificate(result)
     say(f"certificate: {certificate}")
-    report.raise_if_failed()
+    result.raise_if_failed()

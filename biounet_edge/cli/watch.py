@@ -51,7 +51,7 @@ def watch(
     with loaded(bundle, device, precision, level) as predictor:
         _set_on_signals(stop)
         say(f"watching {folder}, results in {output}; Ctrl-C ends it")
-        found = watch_folder(predictor, folder, output, options, stop, settle_s=settle, report=say)
+        found = watch_folder(predictor, folder, output, options, stop, settle_s=settle, tell=say)
         with closing(found):
             for item in found:
                 if isinstance(item.outcome, PredictionFailure):

@@ -10,7 +10,7 @@ from biounet_edge.backends.tensor_rt.engine_files import read_engine
 from biounet_edge.backends.tensor_rt.library import import_tensorrt
 from biounet_edge.backends.tensor_rt.sidecar import build_command, engine_path
 from biounet_edge.bundle.folder import COMPILED_NAME, Bundle
-from biounet_edge.doctor.findings import Finding, has_gpu, judge
+from biounet_edge.doctor.findings import Finding, assess, has_gpu
 from biounet_edge.doctor.machine import look
 from biounet_edge.errors import (
     BackendUnavailableError,
@@ -33,7 +33,7 @@ def diagnose(bundle: str | Path | None = None) -> list[Finding]:
         At least one finding per matter, those where all is well included.
     """
     machine = look()
-    findings = list(judge(machine))
+    findings = list(assess(machine))
     try:
         opened = Bundle.open(bundle)
     except BiounetEdgeError as error:

@@ -1,4 +1,4 @@
-"""What the facts of a machine mean for this package: each function judges one matter."""
+"""What the facts of a machine mean for this package: each function assesses one matter."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -29,8 +29,8 @@ class Finding:
         return asdict(self)
 
 
-def judge(machine: Machine) -> Iterator[Finding]:
-    """Judges everything that does not depend on a bundle.
+def assess(machine: Machine) -> Iterator[Finding]:
+    """Assess everything that does not depend on a bundle.
 
     Args:
         machine: What there is.

@@ -39,8 +39,8 @@ def unique_names(files: Iterable[tuple[Path, Path]]) -> list[str]:
     chosen = [0] * len(choices)
     while True:
         names = [choices[i][level] for i, level in enumerate(chosen)]
-        uses = Counter(map(folded, names))
-        clashes = [i for i, name in enumerate(names) if uses[folded(name)] > 1 and chosen[i] < 2]
+        uses = Counter(map(comparable, names))
+        clashes = [i for i, name in enumerate(names) if uses[comparable(name)] > 1 and chosen[i] < 2]
         if not clashes:
             break
         for i in clashes:
@@ -48,10 +48,10 @@ def unique_names(files: Iterable[tuple[Path, Path]]) -> list[str]:
     taken: set[str] = set()
     for i, name in enumerate(names):
         number, unique = 2, name
-        while folded(unique) in taken or (number > 2 and folded(unique) in uses):
+        while comparable(unique) in taken or (number > 2 and comparable(unique) in uses):
             unique, number = f"{name}_{number}", number + 1
         names[i] = unique
-        taken.add(folded(unique))
+        taken.add(comparable(unique))
     return names
 
 
@@ -90,7 +90,7 @@ def result_name(relative: str) -> str:
     return "/".join(parts)
 
 
-def folded(name: str) -> str:
+def comparable(name: str) -> str:
     """Make a name comparable as the least exact of file systems does.
 
     Args:

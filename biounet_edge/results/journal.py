@@ -72,10 +72,10 @@ class Journal:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise output_error(output, error) from error
-        with self._report():
+        with self._explained():
             self._file = FileIO(os.open(self._path, _FLAGS, 0o666), "r+")
         try:
-            with self._report():
+            with self._explained():
                 if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                     raise OSError("it is not a regular file")
                 self._lock()
@@ -133,7 +133,7 @@ class Journal:
             OutputError: If the journal cannot be written.
         """
         if stem in self._others or (stem in self._places and self.find(stem, sha256) is None):
-            with self._report():
+            with self._explained():
                 self._append({"run": self._run, "stem": stem})
             self._others.discard(stem)
             self._places.pop(stem, None)
@@ -149,7 +149,7 @@ class Journal:
         Raises:
             OutputError: If the journal cannot be written, or the output folder was removed.
         """
-        with self._report():
+        with self._explained():
             if not self._in_place():
                 raise OutputError(
                     f"the folder {self._output} was removed or replaced while results were written to it: "
@@ -231,7 +231,7 @@ class Journal:
             return False
 
     @contextmanager
-    def _report(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except OutputError:  # which is an OSError too

@@ -39,7 +39,7 @@ class Tables:
         self._path = output / TABLE_NAMES[0]
         self._pending: list[PendingFile] = []
         self._problem: OutputError | None = None
-        with self._report():
+        with self._explained():
             output.mkdir(parents=True, exist_ok=True)
             for name in TABLE_NAMES:
                 self._pending.append(PendingFile(output / name, text=True))
@@ -57,7 +57,7 @@ class Tables:
             OutputError: If they cannot be written; the same error at every later call.
         """
         line = outcome.to_dict() | ({"files": files} if isinstance(outcome, Prediction) else {})
-        with self._report():
+        with self._explained():
             self._csv.writerow(csv_row(outcome))
             self._pending[1].file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -67,12 +67,12 @@ class Tables:
         Raises:
             OutputError: If that fails; then neither is left under a temporary name.
         """
-        with self._report():
+        with self._explained():
             for pending in self._pending:
                 pending.place()
 
     @contextmanager
-    def _report(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         """Turn a failure into a sentence, the same ever after, and leave no temporary file behind."""
         if self._problem is not None:
             raise self._problem

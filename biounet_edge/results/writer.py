@@ -103,7 +103,7 @@ class ResultWriter:
             return
         try:
             while self._pending:
-                self._finish(self._pending[0])
+                self._record(self._pending[0])
                 self._pending.popleft()
         except BaseException:
             self._abandon()
@@ -116,7 +116,7 @@ class ResultWriter:
         self._pool.shutdown(cancel_futures=True)
         for item in self._pending:
             try:
-                self._finish(item)
+                self._record(item)
             except Exception:  # it was cancelled or failed, and has the row that it had, if any
                 with suppress(Exception):
                     self._add_earlier(item)
@@ -132,10 +132,10 @@ class ResultWriter:
     def _queue(self, item: "_Pending") -> None:
         self._pending.append(item)
         while self._pending and (len(self._pending) > _QUEUE or self._pending[0].files.done()):
-            self._finish(self._pending[0])
+            self._record(self._pending[0])
             self._pending.popleft()
 
-    def _finish(self, item: "_Pending") -> None:
+    def _record(self, item: "_Pending") -> None:
         files = item.files.result()
         # What cannot be told from its content, such as a file that was locked, is tried again, and so is what
         # could not be written as DICOM.

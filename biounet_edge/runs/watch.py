@@ -31,7 +31,7 @@ def watch_folder(
     settle_s: float = 2.0,
     interval_s: float = 1.0,
     retry_s: float = 5.0,
-    report: Callable[[str], None] = lambda line: None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Generator[Finished, None, None]:
     """Reads every photograph of a folder, and then those that arrive, once each has stopped growing.
 
@@ -48,7 +48,7 @@ def watch_folder(
         settle_s: How long a file must not have changed, in seconds.
         interval_s: Time between two looks at the folder, in seconds.
         retry_s: Time after which failures are tried again, in seconds; doubled as long as they stay the same.
-        report: Called with a sentence where the folder cannot be looked at for now, or a result cannot be
+        tell: Called with a sentence where the folder cannot be looked at for now, or a result cannot be
             written as DICOM.
 
     Yields:
@@ -69,7 +69,7 @@ def watch_folder(
         images, problem = _look(folder, output)
         if problem is not None:
             if reachable:
-                report(problem)
+                tell(problem)
             reachable = False
             stop.wait(interval_s)
             continue
@@ -91,7 +91,7 @@ def watch_folder(
                             return
             finally:
                 for line in dicom.problems.values():
-                    report(line)
+                    tell(line)
             retry.note(failed | dicom.problems.keys(), time.monotonic())
             done = states
         stop.wait(interval_s)

@@ -24,7 +24,7 @@ from biounet_edge.bundle.graph_inspection import check_content
 from biounet_edge.bundle.manifest import GraphPrecision, Level
 from biounet_edge.errors import BackendUnavailableError, InputError
 
-Report = Callable[[BuildProgress], None]
+Tell = Callable[[BuildProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def build_engines(
     batch_profile: BatchProfile = DEFAULT_PROFILE,
     compute_capabilities: Sequence[str] = (),
     output: Path | None = None,
-    progress: Report | None = None,
+    progress: Tell | None = None,
 ) -> list[BuiltEngine]:
     """Compiles levels of a bundle, one engine each, over what was built before.
 
@@ -86,7 +86,7 @@ def build_graph(
     batch_profile: BatchProfile = DEFAULT_PROFILE,
     compute_capabilities: Sequence[str] = (),
     output: Path | None = None,
-    progress: Report | None = None,
+    progress: Tell | None = None,
 ) -> BuiltEngine:
     """Compiles one graph of a bundle, a level's or a component's.
 

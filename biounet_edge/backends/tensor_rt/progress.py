@@ -16,7 +16,7 @@ SECONDS_PER_LAYER = 0.004
 layers, the demo bundle's and full-width ones alike. TensorRT measures kernels on the GPU: it has no rule."""
 
 REPORT_EVERY_S = 0.1
-"""Seconds between two reports of steps, of which there are thousands."""
+"""Seconds between two steps that are told, of which there are thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +36,20 @@ class BuildProgress:
 
 
 class ProgressListener:
-    """Follows one build and reports it. Called from any thread of the builder."""
+    """Follows one build and tells how far it is. Called from any thread of the builder."""
 
-    def __init__(self, graph: str, report: Callable[[BuildProgress], None] | None) -> None:
+    def __init__(self, graph: str, tell: Callable[[BuildProgress], None] | None) -> None:
         """Starts the clock.
 
         Args:
             graph: ONNX file that is compiled.
-            report: Called at each phase, and about ten times a second; None for no reports. What it raises
+            tell: Called at each phase, and about ten times a second; None for silence. What it raises
                 ends the build.
         """
         self.expected_s: float | None = None
         self.error: BaseException | None = None
-        self._graph, self._report = graph, report
-        self._began = self._reported = time.monotonic()
+        self._graph, self._called = graph, tell
+        self._began = self._told = time.monotonic()
         self._phases: dict[str, _Phase] = {}  # from the outermost to the innermost
         self._fraction = 0.0
         self._lock = threading.RLock()
@@ -102,14 +102,14 @@ class ProgressListener:
         self._fraction = max(self._fraction, inner)
         now = time.monotonic()
         if (
-            self._report is None
+            self._called is None
             or self.error is not None
-            or not (always or now - self._reported > REPORT_EVERY_S)
+            or not (always or now - self._told > REPORT_EVERY_S)
         ):
             return
-        self._reported = now
+        self._told = now
         try:
-            self._report(BuildProgress(self._graph, phase, self._fraction, self.elapsed_s, self.expected_s))
+            self._called(BuildProgress(self._graph, phase, self._fraction, self.elapsed_s, self.expected_s))
         except BaseException as error:  # Ctrl-C too: it must not travel through TensorRT's own frames
             self.error = error
 

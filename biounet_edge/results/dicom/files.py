@@ -121,9 +121,9 @@ def _maker(kind: str) -> "Callable[[SourceImage, Prediction, Authorship], Any]":
 
         return make_segmentation
     if kind == "dicom-sr":
-        from biounet_edge.results.dicom.structured_report import make_report
+        from biounet_edge.results.dicom.structured_report import make_structured_report
 
-        return make_report
+        return make_structured_report
     if kind == "dicom-sc":
         from biounet_edge.results.dicom.capture import make_capture
 

@@ -25,7 +25,7 @@ from biounet_edge.results.dicom.authorship import Authorship
 from biounet_edge.results.dicom.source import SourceImage
 
 
-def make_report(source: SourceImage, prediction: Prediction, author: Authorship) -> Dataset:
+def make_structured_report(source: SourceImage, prediction: Prediction, author: Authorship) -> Dataset:
     """Make a Comprehensive SR with a measurement group for melanoma and one for each indicator.
 
     Probabilities and areas are in percent, contributions in log-odds. The contributions and the bias, divided

@@ -215,7 +215,7 @@ def test_benchmark_measures_the_real_path(bundle, folder, monkeypatch):
         precision="float32",
         batch_size=2,
         rounds=2,
-        report=lines.append,
+        tell=lines.append,
     )
     assert lines == ["warming up", "round 1 of 2", "round 2 of 2"]
     assert tuple(stage.name for stage in report.stages) == STAGES

@@ -5,7 +5,7 @@ import pytest
 
 from biounet_edge import InputError
 from biounet_edge.photographs.discovery import discover
-from biounet_edge.photographs.names import folded
+from biounet_edge.photographs.names import comparable as folded
 
 
 def touch(folder: Path, *names: str) -> None:

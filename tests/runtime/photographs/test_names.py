@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from biounet_edge.photographs.names import folded, result_name
+from biounet_edge.photographs.names import comparable as folded
+from biounet_edge.photographs.names import result_name
 
 
 @pytest.mark.parametrize(

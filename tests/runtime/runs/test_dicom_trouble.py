@@ -47,7 +47,7 @@ def nameless(bundle, photograph, tmp_path):
         yield (
             watch_folder(
                 predictor, *folders, options, stop,
-                settle_s=0, interval_s=0.02, retry_s=0.05, report=lines.append,
+                settle_s=0, interval_s=0.02, retry_s=0.05, tell=lines.append,
             ),
             lines,
             stop,

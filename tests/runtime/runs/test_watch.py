@@ -34,7 +34,7 @@ class Watch:
         self.stop = threading.Event()
         self._run = watch_folder(
             predictor, folder, output, OPTIONS, self.stop, settle_s=settle_s, interval_s=0.02,
-            retry_s=0.1, report=self.lines.append,
+            retry_s=0.1, tell=self.lines.append,
         )  # fmt: skip
         self._thread = threading.Thread(target=self._collect)
 

@@ -26,7 +26,7 @@ from biounet_edge.results.dicom.codes import INDICATOR_CODES, SCHEME
 from biounet_edge.results.dicom.heatmaps import LARGEST, make_heatmaps
 from biounet_edge.results.dicom.segmentation import make_segmentation
 from biounet_edge.results.dicom.source import read_source
-from biounet_edge.results.dicom.structured_report import make_report
+from biounet_edge.results.dicom.structured_report import make_structured_report as make_report
 from biounet_edge.results.overlay import draw_overlay
 
 from ...dicom_files import DERMOSCOPIC, as_jpeg, dataset, encoded, jpeg, write

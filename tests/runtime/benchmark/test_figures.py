@@ -1,6 +1,8 @@
 import pytest
 
-from biounet_edge.benchmark.report import BenchmarkReport, StageReport, summarise
+from biounet_edge.benchmark.figures import BenchmarkFigures as BenchmarkReport
+from biounet_edge.benchmark.figures import StageFigures as StageReport
+from biounet_edge.benchmark.figures import summarise
 from biounet_edge.benchmark.workload import STAGES
 from biounet_edge.cli.benchmark import print_benchmark
 

@@ -10,7 +10,7 @@ from biounet_edge.bundle.manifest import Level, Precision
 
 
 @dataclass(frozen=True, slots=True)
-class StageReport:
+class StageFigures:
     """How long one stage took."""
 
     name: str
@@ -26,7 +26,7 @@ class StageReport:
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkReport:
+class BenchmarkFigures:
     """What a benchmark measured, and what on."""
 
     bundle: str
@@ -53,9 +53,9 @@ class BenchmarkReport:
     """How often each stage was measured, in turn with the others."""
     saved: tuple[str, ...]
     """Kinds of image files that were written, beside the tables."""
-    stages: tuple[StageReport, ...]
+    stages: tuple[StageFigures, ...]
     """Each stage by itself: decode, inference, postprocess, write."""
-    end_to_end: StageReport
+    end_to_end: StageFigures
     """All stages together, as `biounet-edge predict` runs them: overlapped, results written."""
     gflops_per_image: float | None
     """What the graph computes for one photograph, 2 operations per multiply-add; None if not known."""
@@ -83,7 +83,7 @@ class BenchmarkReport:
         return None if rate is None or self.peak_gflops_per_s is None else rate / self.peak_gflops_per_s
 
     def to_dict(self) -> dict[str, Any]:
-        """Makes the report ready for JSON.
+        """Make the figures ready for JSON.
 
         Returns:
             All fields, `inference_gflops_per_s` and `peak_fraction`.
@@ -94,7 +94,7 @@ class BenchmarkReport:
         }
 
 
-def summarise(name: str, call: str, rounds: Sequence[Sequence[float]], images: int) -> StageReport:
+def summarise(name: str, call: str, rounds: Sequence[Sequence[float]], images: int) -> StageFigures:
     """Sums up the measurements of one stage.
 
     Args:
@@ -108,4 +108,4 @@ def summarise(name: str, call: str, rounds: Sequence[Sequence[float]], images: i
     """
     p50, p90 = np.percentile([1e3 * seconds for calls in rounds for seconds in calls], [50, 90])
     throughput = images / float(np.median([sum(calls) for calls in rounds]))
-    return StageReport(name, call, float(p50), float(p90), throughput)
+    return StageFigures(name, call, float(p50), float(p90), throughput)
