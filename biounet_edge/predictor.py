@@ -38,7 +38,7 @@ class Predictor:
         precision: Precision | Literal["auto"] = "auto",
         level: Level = "full",
     ) -> None:
-        """Opens the bundle, checks it and loads the level's graph, once.
+        """Open the bundle, check it and load the level's graph, once.
 
         Args:
             bundle: Folder of the bundle, or an opened one; None for the demo bundle of this package.
@@ -65,7 +65,7 @@ class Predictor:
         self._backend: Backend | None = selection.backend
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        """Pickles what the predictor was made from, so that a worker process loads one of its own."""
+        """Pickle what the predictor was made from, so that a worker process loads one of its own."""
         device, precision = self._asked
         make = partial(Predictor, device=device, precision=precision, level=self.level)
         return make, (self.bundle.folder,)
@@ -78,7 +78,7 @@ class Predictor:
         return self._backend
 
     def predict(self, source: Source) -> Prediction:
-        """Reads one photograph.
+        """Read one photograph.
 
         Args:
             source: Path, bytes of an image file, one frame of a DICOM file, or RGB pixels, shape (H0, W0, 3),
@@ -98,7 +98,7 @@ class Predictor:
     def stream(
         self, sources: Iterable[Source], *, batch_size: int = 8, preview_px: int = 0
     ) -> Iterator[Prediction | PredictionFailure]:
-        """Reads any number of photographs in bounded memory.
+        """Read any number of photographs in bounded memory.
 
         Several threads decode ahead of the backend, and the backend computes ahead of the caller, so that it
         waits for neither. At most two batches are taken from the sources and not yet given back.
@@ -137,19 +137,19 @@ class Predictor:
             device.shutdown(cancel_futures=True)
 
     def close(self) -> None:
-        """Releases the backend; a second call does nothing."""
+        """Release the backend; a second call does nothing."""
         if self._backend is not None:
             self._backend.close()
             self._backend = None
 
     def __enter__(self) -> Self:
-        """Returns itself."""
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Releases the backend."""
+        """Release the backend."""
         self.close()
 
     def _prepare(self, source: Source, preview_px: int) -> "_Prepared | PredictionFailure":

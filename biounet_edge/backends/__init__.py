@@ -52,7 +52,7 @@ class Backend(Protocol):
         """Number format that it computes in."""
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Computes every output of the graph.
+        """Compute every output of the graph.
 
         Args:
             images: RGB pixels at the input size, shape (N, H, W, 3), uint8.
@@ -62,4 +62,4 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Releases the device's memory; a second call does nothing."""
+        """Release the device's memory; a second call does nothing."""

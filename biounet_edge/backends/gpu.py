@@ -23,7 +23,7 @@ class Gpu:
 
 
 def present_gpu(device: str) -> Gpu:
-    """Looks at the first GPU that CUDA shows.
+    """Look at the first GPU that CUDA shows.
 
     Args:
         device: What the GPU is needed for, "tensorrt" or "tensorrt-rtx".
@@ -58,7 +58,7 @@ def present_gpu(device: str) -> Gpu:
 
 
 def cuda_runtime(device: str) -> ModuleType:
-    """Imports the CUDA runtime's functions.
+    """Import the CUDA runtime's functions.
 
     Args:
         device: What they are needed for.
@@ -73,7 +73,7 @@ def cuda_runtime(device: str) -> ModuleType:
 
 
 def cuda_call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function of the CUDA runtime, which returns an error code and its results.
+    """Call a function of the CUDA runtime, which returns an error code and its results.
 
     Args:
         function: From `cuda_runtime`.
@@ -89,7 +89,7 @@ def cuda_call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def cuda_result(name: str, returned: tuple[Any, ...]) -> Any:
-    """Checks what a function of the CUDA runtime returned.
+    """Check what a function of the CUDA runtime returned.
 
     Args:
         name: Of the function.

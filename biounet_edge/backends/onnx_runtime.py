@@ -37,7 +37,7 @@ class OnnxRuntimeBackend:
     """A level's graph in an ONNX Runtime session."""
 
     def __init__(self, bundle: Bundle, level: Level, device: str, precision: Precision) -> None:
-        """Loads the graph.
+        """Load the graph.
 
         Args:
             bundle: The opened bundle.
@@ -78,7 +78,7 @@ class OnnxRuntimeBackend:
             self._run = _cpu_runner(session, inputs[0][0], outputs)
 
     def run(self, images: NDArray[np.uint8]) -> _Outputs:
-        """Computes every output of the graph.
+        """Compute every output of the graph.
 
         Args:
             images: RGB pixels at the input size, shape (N, H, W, 3), uint8.
@@ -105,7 +105,7 @@ class OnnxRuntimeBackend:
             ) from error
 
     def close(self) -> None:
-        """Releases the session; a second call does nothing."""
+        """Release the session; a second call does nothing."""
         self._run = None
         self._release()
 
@@ -123,7 +123,7 @@ def _import_onnxruntime(device: str) -> Any:
 
 
 def _load(library: Any, graph: Path, device: str) -> Any:
-    """Makes the session and sees to it that it runs where it was asked to."""
+    """Make the session and make sure that it runs where it was asked to."""
     provider = _PROVIDERS[device]
     options = library.SessionOptions()
     options.log_severity_level = 4  # failures come back as exceptions
@@ -166,7 +166,7 @@ def _load(library: Any, graph: Path, device: str) -> Any:
 
 
 def _cpu_runner(session: Any, name: str, outputs: list[str]) -> Callable[[NDArray[np.uint8]], _Outputs]:
-    """A session on the CPU may run in several threads at once, and returns arrays of its own each time."""
+    """Return what runs a session: on the CPU in several threads at once, with new arrays each time."""
 
     def run(images: NDArray[np.uint8]) -> _Outputs:
         arrays = session.run(outputs, {name: images})

@@ -23,7 +23,7 @@ class CudaRunner:
     """
 
     def __init__(self, session: Any, input_name: str, outputs: list[str]) -> None:
-        """Makes ready to run; memory is taken when a batch comes.
+        """Make ready to run; memory is taken when a batch comes.
 
         Args:
             session: An InferenceSession with the CUDAExecutionProvider.
@@ -42,7 +42,7 @@ class CudaRunner:
         self._stream = cuda_call(self._cuda.cudaStreamCreateWithFlags, self._cuda.cudaStreamNonBlocking)
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Copies images to the GPU, computes, and copies the outputs back; one call at a time.
+        """Copy images to the GPU, compute, and copy the outputs back; one call at a time.
 
         Args:
             images: Shape (N, H, W, 3), uint8.
@@ -70,7 +70,7 @@ class CudaRunner:
             return {name: buffer.host.copy() for name, buffer in outputs.items()}
 
     def close(self) -> None:
-        """Gives the memory back; a second call does nothing."""
+        """Give the memory back; a second call does nothing."""
         with self._lock:
             while self._bound:
                 self._bound.popitem()[1].free()
@@ -79,7 +79,7 @@ class CudaRunner:
             self._stream = self._session = None
 
     def _bind(self, count: int) -> "_Bound":
-        """Finds the memory of a batch size, or takes it from the size that was not used for longest."""
+        """Find the memory of a batch size, or takes it from the size that was not used for longest."""
         bound = self._bound.pop(count, None)
         if bound is None:
             while len(self._bound) >= _KEPT:

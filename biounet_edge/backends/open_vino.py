@@ -45,7 +45,7 @@ class OpenVinoBackend:
     """A level's graph, compiled for this machine's CPU or Intel GPU."""
 
     def __init__(self, bundle: Bundle, level: Level, device: str, precision: Precision) -> None:
-        """Compiles the graph, or loads what an earlier call compiled.
+        """Compile the graph, or loads what an earlier call compiled.
 
         What was compiled is kept in `<bundle>/compiled/openvino` where that can be written.
 
@@ -91,7 +91,7 @@ class OpenVinoBackend:
         self._workers = ThreadPoolExecutor(streams, thread_name_prefix="openvino") if streams > 1 else None
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Computes every output of the graph, image by image.
+        """Compute every output of the graph, image by image.
 
         Args:
             images: RGB pixels at the input size, shape (N, H, W, 3), uint8.
@@ -129,14 +129,14 @@ class OpenVinoBackend:
         return outputs
 
     def close(self) -> None:
-        """Releases the compiled graph, once the images under way are done; a second call does nothing."""
+        """Release the compiled graph, once the images under way are done; a second call does nothing."""
         self._requests = None
         if self._workers is not None:
             self._workers.shutdown()
 
 
 def _capabilities(core: Any, device: str) -> list[str]:
-    """Asks what the device computes in, which tells whether it is there."""
+    """Ask what the device computes in, which tells whether it is there."""
     target = _DEVICES[device]
     try:
         return list(core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
@@ -149,7 +149,7 @@ def _capabilities(core: Any, device: str) -> list[str]:
 
 
 def _precision_hint(capabilities: list[str], device: str, precision: Precision) -> str:
-    """Tells what is multiplied in; of int8 what the graph has not quantised."""
+    """Return what is multiplied in; of int8 what the graph has not quantised."""
     if precision == "int8":
         return "bf16" if "BF16" in capabilities else "f32"
     if precision == "bfloat16" and "BF16" not in capabilities:
@@ -175,7 +175,7 @@ def _compile(
     hint: str,
     streams: int,
 ) -> tuple[Any, list[str]]:
-    """Compiles for one image at a time: kernels are chosen for a known shape."""
+    """Compile for one image at a time: kernels are chosen for a known shape."""
     version = library.__version__.split("-")[0]
     properties = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": str(streams)}
     if (cache := _cache_folder(bundle)) is not None:
@@ -207,7 +207,7 @@ def _describe(port: Any) -> Input:
 
 
 def _cache_folder(bundle: Bundle) -> Path | None:
-    """Finds a place for what is compiled; a bundle that cannot be written is compiled each time."""
+    """Find a place for what is compiled; a bundle that cannot be written is compiled each time."""
     folder = bundle.folder / COMPILED_NAME / "openvino"
     try:
         folder.mkdir(parents=True, exist_ok=True)

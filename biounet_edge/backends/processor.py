@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def usable_threads() -> int:
-    """Counts the CPU's threads that this process may use, as in a container with some of the machine's.
+    """Count the CPU's threads that this process may use, as in a container with some of the machine's.
 
     Returns:
         Their number.
@@ -16,7 +16,7 @@ def usable_threads() -> int:
 
 
 def processor_name() -> str:
-    """Names the CPU.
+    """Name the CPU.
 
     Returns:
         Its model as the system gives it; the architecture where it gives none.

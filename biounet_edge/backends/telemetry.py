@@ -9,7 +9,7 @@ from typing import Any
 
 
 def import_onnxruntime() -> Any:
-    """Imports ONNX Runtime with its telemetry off.
+    """Import ONNX Runtime with its telemetry off.
 
     From version 1.29 on its builds for Linux and macOS send what they run to Microsoft, keep a device
     identifier in the user's cache folder, and read this environment variable once, when they are loaded.
@@ -31,7 +31,7 @@ def import_onnxruntime() -> Any:
 
 
 def import_openvino() -> Any:
-    """Imports OpenVINO with its telemetry off.
+    """Import OpenVINO with its telemetry off.
 
     Its import runs that of its model converter, which reports the import to Google Analytics through the
     package openvino_telemetry, and does without where that package is not to be had. So it is kept from

@@ -54,7 +54,7 @@ class BenchmarkFigures:
     saved: tuple[str, ...]
     """Kinds of image files that were written, beside the tables."""
     stages: tuple[StageFigures, ...]
-    """Each stage by itself: decode, inference, postprocess, write."""
+    """Each stage alone: decode, inference, postprocess, write."""
     end_to_end: StageFigures
     """All stages together, as `biounet-edge predict` runs them: overlapped, results written."""
     gflops_per_image: float | None
@@ -95,7 +95,7 @@ class BenchmarkFigures:
 
 
 def summarise(name: str, call: str, rounds: Sequence[Sequence[float]], images: int) -> StageFigures:
-    """Sums up the measurements of one stage.
+    """Sum up the measurements of one stage.
 
     Args:
         name: The stage.

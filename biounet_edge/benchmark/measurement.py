@@ -36,7 +36,7 @@ def benchmark(
     limit: int = LIMIT,
     tell: Callable[[str], None] = lambda line: None,
 ) -> BenchmarkFigures:
-    """Measures every stage of prediction, and all of them together.
+    """Measure every stage of prediction, and all of them together.
 
     Args:
         bundle: The opened bundle.
@@ -103,7 +103,7 @@ def benchmark(
 
 
 def _open_peak(predictor: Predictor) -> tuple[PeakMeter | None, str]:
-    """A meter for the predictor's device and precision, or the reason why there is none."""
+    """Return a meter for the predictor's device and precision, or the reason why there is none."""
     backend = predictor.backend
     try:
         return PeakMeter(backend.device, backend.precision), ""

@@ -36,7 +36,7 @@ from biounet_edge.results.writer import ResultWriter
 from biounet_edge.runs.folder import RunOptions, run_folder
 
 STAGES = ("decode", "inference", "postprocess", "write")
-"""What is measured by itself."""
+"""What is measured alone."""
 
 END_TO_END = "end to end"
 
@@ -51,16 +51,16 @@ class Recorder:
     """Seconds of every call, by stage and round."""
 
     def __init__(self) -> None:
-        """Starts with an empty round."""
+        """Start with an empty round."""
         self._rounds: list[dict[str, list[float]]] = [{}]
 
     def start_round(self) -> None:
-        """Begins another round, where this one has calls."""
+        """Begin another round, where this one has calls."""
         if self._rounds[-1]:
             self._rounds.append({})
 
     def time(self, stage: str, call: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
-        """Calls a function and keeps how long it took.
+        """Call a function and keep how long it took.
 
         Args:
             stage: What it belongs to.
@@ -97,7 +97,7 @@ class Workload:
     """Folder for the results, which are removed after each round."""
 
     def run(self, recorder: Recorder) -> None:
-        """Measures every stage once, and all together once.
+        """Measure every stage once, and all together once.
 
         Args:
             recorder: Takes the seconds.
@@ -112,7 +112,7 @@ class Workload:
         self._clear()
 
     def summarise(self, recorder: Recorder) -> tuple[tuple[StageFigures, ...], StageFigures]:
-        """Sums up what a recorder took.
+        """Sum up what a recorder took.
 
         Args:
             recorder: After one round or more.
@@ -195,7 +195,7 @@ def _unreadable(source: Path | Frame | str, reason: str) -> ImageError:
 
 @contextmanager
 def photographs(bundle: Bundle, images: Path | None, limit: int) -> Iterator[tuple[list[InputImage], str]]:
-    """Finds the files to read.
+    """Find the files to read.
 
     Args:
         bundle: Its golden images are written to JPEG files where there are no others.
@@ -229,7 +229,7 @@ def photographs(bundle: Bundle, images: Path | None, limit: int) -> Iterator[tup
 
 
 def fill(found: Sequence[InputImage], batch_size: int) -> list[InputImage]:
-    """Repeats photographs until there are full batches, and two of them at least.
+    """Repeat photographs until there are full batches, and two of them at least.
 
     Args:
         found: Photographs, one at least.

@@ -25,7 +25,7 @@ class Bundle:
     """A bundle whose manifest was understood and whose files are the ones it names."""
 
     folder: Path
-    """Where it lies."""
+    """The folder of its manifest."""
     manifest: Manifest
     """What its model assumes."""
     checksum: str
@@ -33,7 +33,7 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: str | Path | None = None) -> Self:
-        """Opens a bundle and checks every file against its SHA-256.
+        """Open a bundle and check every file against its SHA-256.
 
         Args:
             folder: Folder with a manifest.json; None for the demo bundle that comes with this package.
@@ -54,7 +54,7 @@ class Bundle:
         return cls(folder, manifest, hashlib.sha256(text).hexdigest())
 
     def graph(self, level: Level, precision: GraphPrecision = "float32") -> Path:
-        """Finds the graph that computes a level.
+        """Find the graph that computes a level.
 
         Args:
             level: How much is to be computed.
@@ -80,7 +80,7 @@ class Bundle:
         return self.folder / graphs[precision]
 
     def component(self, name: str, precision: GraphPrecision = "float32") -> Path:
-        """Finds the graph of a component.
+        """Find the graph of a component.
 
         Args:
             name: Such as "encoder_streaks", "decoder_streaks" or "fusion".
@@ -102,7 +102,7 @@ class Bundle:
         return self.folder / file
 
     def golden(self) -> GoldenOutputs:
-        """Reads the golden inputs and outputs.
+        """Read the golden inputs and outputs.
 
         Returns:
             Inputs and PyTorch's outputs.
@@ -116,7 +116,7 @@ class Bundle:
 
 
 def graph_file(name: str, precision: GraphPrecision = "float32") -> str:
-    """Names the file of a graph.
+    """Name the file of a graph.
 
     Args:
         name: A level or a component.
@@ -129,7 +129,7 @@ def graph_file(name: str, precision: GraphPrecision = "float32") -> str:
 
 
 def default_bundle() -> Path:
-    """Finds the demo bundle: inside an installed package, or beside it in a source checkout.
+    """Find the demo bundle: inside an installed package, or beside it in a source checkout.
 
     Returns:
         Path of the folder.

@@ -2,7 +2,7 @@
 
 A bundle may come from anyone, and its checksums only say that it is whole. A graph can name files as its
 weights, call operators that a library loads from elsewhere, and hold graphs inside of graphs. What
-`python -m export` writes does none of this, so everything of the kind is refused.
+`python -m export` writes does none of this, so everything of the kind is rejected.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class _Graph:
 
 
 def checked_graph(bundle: Bundle, level: Level, precision: GraphPrecision) -> Path:
-    """Finds the graph of a level and refuses it where it is not safe or not the manifest's.
+    """Find the graph of a level, and reject it if it is not safe or not the manifest's.
 
     Args:
         bundle: The opened bundle.
@@ -57,7 +57,7 @@ def checked_graph(bundle: Bundle, level: Level, precision: GraphPrecision) -> Pa
 
 
 def check_content(bundle: Bundle, graph: str) -> None:
-    """Refuses a graph that is not safe, a level's or a component's.
+    """Reject a graph that is not safe, a level's or a component's.
 
     Args:
         bundle: The opened bundle.
@@ -141,7 +141,7 @@ def _node_problems(node: memoryview, bundle: Bundle) -> Iterator[str]:
 
 
 def _tensor_problems(tensor: memoryview, bundle: Bundle) -> Iterator[str]:
-    """Looks where the weights lie that are not in the graph's own file."""
+    """Find the weights that are not in the graph's own file."""
     place: dict[bytes, bytes] = {}
     for number, value in read_fields(tensor):
         if number == _EXTERNAL_DATA and isinstance(value, memoryview):
@@ -182,7 +182,7 @@ def _input(value_info: memoryview) -> Input:
 
 
 def _messages(message: memoryview, *path: int) -> Iterator[memoryview]:
-    """Yields the messages behind a path of field numbers."""
+    """Yield the messages at a path of field numbers."""
     for number, value in read_fields(message):
         if number == path[0] and isinstance(value, memoryview):
             if len(path) == 1:

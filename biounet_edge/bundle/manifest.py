@@ -265,7 +265,7 @@ class Manifest(_Section):
         return self
 
     def to_json(self) -> str:
-        """Write the manifest as it stands in a bundle.
+        """Write the manifest as it is in a bundle.
 
         Returns:
             Indented JSON, with a newline at its end; of format 1 without the fields of format 2.

@@ -17,7 +17,7 @@ _KEY_BYTES = 5  # of a field's number and wire type, at most; readers cut what i
 
 
 def read_fields(message: memoryview) -> Iterator[Field]:
-    """Yields the fields of a message in their order; numbers of fixed size are left out.
+    """Yield the fields of a message in their order; numbers of fixed size are left out.
 
     Args:
         message: The bytes of one message.
@@ -63,7 +63,7 @@ def read_fields(message: memoryview) -> Iterator[Field]:
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Reads seven bits a byte, the lowest first; returns the value and the position behind it."""
+    """Read seven bits per byte, the lowest first; return the value and the position after it."""
     value = shift = 0
     while True:
         if position >= len(message) or shift > 63:

@@ -16,7 +16,7 @@ Input = tuple[str, str, tuple[int, ...]]
 def check_signature(
     bundle: Bundle, level: Level, graph: str, inputs: Sequence[Input], outputs: Sequence[str]
 ) -> list[str]:
-    """Compares a loaded graph with its manifest, so that a wrong pair fails here and not in the results.
+    """Compare a loaded graph with its manifest, so that a wrong pair fails here and not in the results.
 
     Args:
         bundle: The opened bundle.
@@ -41,7 +41,7 @@ def check_signature(
 
 
 def check_images(bundle: Bundle, images: NDArray[np.uint8]) -> None:
-    """Refuses images that the graph does not take.
+    """Reject images that the graph does not take.
 
     Args:
         bundle: The opened bundle.

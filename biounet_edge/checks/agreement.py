@@ -53,7 +53,7 @@ class Agreement:
     full."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Makes it ready for JSON.
+        """Make it ready for JSON.
 
         Returns:
             All fields.
@@ -73,7 +73,7 @@ class Gates:
     lost_heatmaps: int = 0
 
     def to_dict(self) -> dict[str, float]:
-        """Makes them ready for JSON.
+        """Make them ready for JSON.
 
         Returns:
             All fields.
@@ -81,7 +81,7 @@ class Gates:
         return asdict(self)
 
     def problems(self, agreement: Agreement) -> list[str]:
-        """Lists what an agreement misses.
+        """List what an agreement misses.
 
         Args:
             agreement: What was measured.
@@ -143,10 +143,10 @@ class AgreementMeter:
     """Compares batch after batch in bounded memory."""
 
     def __init__(self, manifest: Manifest) -> None:
-        """Starts without images.
+        """Start without images.
 
         Args:
-            manifest: Says from where on something counts as present.
+            manifest: Says from which probability something counts as present.
         """
         self._manifest = manifest
         self._images = self._melanoma_flips = self._presence_flips = self._lost = self._faint = 0
@@ -155,7 +155,7 @@ class AgreementMeter:
         self._overlaps: dict[str, NDArray[np.int64]] = {}
 
     def add(self, actual: Outputs, expected: Outputs) -> None:
-        """Compares a batch.
+        """Compare a batch.
 
         Args:
             actual: What was computed.
@@ -182,7 +182,7 @@ class AgreementMeter:
                 self._add_masks(name, *pair)
 
     def result(self) -> Agreement:
-        """Sums up.
+        """Sum up.
 
         Returns:
             The agreement over all images so far.

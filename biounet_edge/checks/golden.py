@@ -23,7 +23,7 @@ TOLERANCES: dict[str, float] = {
 """Largest accepted absolute difference per output (of heatmap_scale: relative), in float32.
 
 Float32 kernels sum in an order that depends on the CPU's vector width and thread count, and a GPU may use
-other algorithms: about 1e-5 relative over some fifty layers. Probabilities lie behind a sigmoid (slope at
+other algorithms: about 1e-5 relative over some fifty layers. Probabilities come from a sigmoid (slope at
 most 1/4) and stay within 1e-4; contributions are log-odds of magnitude 1 to 10. Heatmaps are divided by their
 own maximum, which magnifies rounding where a gradient nearly cancels. Masks are computed from twelve
 heatmaps, and a ReLU that switches by rounding, where an activation is nearly zero, moves them by up to 2e-2:
@@ -49,9 +49,9 @@ class OutputCheck:
 
 
 def check_backend(bundle: Bundle, backend: Backend, level: Level) -> None:
-    """Runs a golden image and refuses a backend that computes something else than PyTorch did.
+    """Run a golden image and reject a backend that does not compute what PyTorch did.
 
-    Libraries have returned plausible, wrong heatmaps without an error; this is what stands between them and a
+    Libraries have returned plausible, wrong heatmaps without an error; this is what keeps them from a
     physician. One image is enough where it agrees. Where it does not, all golden images decide together: in a
     short format, the mask of a single image may be small and its IoU an accident.
 
@@ -84,7 +84,7 @@ def _problems(bundle: Bundle, backend: Backend, level: Level, golden: GoldenOutp
 def compare(
     bundle: Bundle, backend: Backend, level: Level, golden: GoldenOutputs
 ) -> tuple[list[OutputCheck], Agreement | None, list[str]]:
-    """Runs a backend on golden images.
+    """Run a backend on golden images.
 
     Args:
         bundle: The opened bundle.

@@ -28,7 +28,7 @@ class PassedOver:
     device: str
     precision: Precision
     error: BackendUnavailableError | EngineMismatchError | VerificationError
-    """Why it could not be had."""
+    """Why it is not available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Selection:
 
     @property
     def reason(self) -> str:
-        """One sentence for people: what was chosen, what is not there, and what was refused and why."""
+        """One sentence for people: what was chosen, what is not there, and what was rejected and why."""
         chosen = f"{self.backend.device} in {self.backend.precision} ({self.backend.description})"
         absent = [
             choice.device for choice in self.passed_over if isinstance(choice.error, BackendUnavailableError)
@@ -64,7 +64,7 @@ def open_backend(
     *,
     check: bool = True,
 ) -> Selection:
-    """Loads a level's graph on a device and compares one golden image with PyTorch's outputs.
+    """Load a level's graph on a device and compare one golden image with PyTorch's outputs.
 
     Never on another device, and never in another precision, than asked for; "auto" takes the fastest that is
     installed and passes the check.
@@ -74,7 +74,7 @@ def open_backend(
         level: How much is computed.
         device: One of `DEVICES`.
         precision: Number format to compute in, or "auto".
-        check: False leaves the golden image out, to measure what a check would refuse.
+        check: False leaves the golden image out, to measure what a check would reject.
 
     Returns:
         The backend, and why it is this one.
@@ -103,7 +103,7 @@ def open_backend(
 def _choices(
     bundle: Bundle, level: Level, device: str, precision: Precision | Literal["auto"]
 ) -> Iterator[tuple[str, Precision]]:
-    """Yields (device, precision), fastest first."""
+    """Yield (device, precision), fastest first."""
     graphs = bundle.manifest.levels[level].graphs
     found = False
     for name in FASTEST_FIRST if device == "auto" else (device,):

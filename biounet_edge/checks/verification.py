@@ -78,7 +78,7 @@ class Certificate:
         return [f"{level.level}: {problem}" for level in self.levels for problem in level.problems]
 
     def raise_if_failed(self) -> None:
-        """Turns a failure into an exception.
+        """Turn a failure into an exception.
 
         Raises:
             VerificationError: If a gate is missed.
@@ -112,7 +112,7 @@ def verify(
     precision: Precision | Literal["auto"] = "auto",
     photographs: Sequence[Path | Frame] = (),
 ) -> Certificate:
-    """Runs every level of a bundle on its golden images, and on photographs where there are any.
+    """Run every level of a bundle on its golden images, and on photographs where there are any.
 
     Args:
         bundle: The opened bundle.
@@ -153,7 +153,7 @@ def verify(
 
 
 def _settle(bundle: Bundle, device: str, precision: Precision | Literal["auto"]) -> tuple[str, Precision]:
-    """Makes one choice for all levels: what a user would get, or the first where all are refused."""
+    """Make one choice for all levels: what a user would get, or the first if all are rejected."""
     if device != "auto" and precision != "auto":
         return device, precision
     highest = list(bundle.manifest.levels)[-1]
@@ -174,7 +174,7 @@ def _against_golden(bundle: Bundle, backend: Backend, level: Level) -> LevelComp
 def _against_float32(
     bundle: Bundle, backend: Backend, level: Level, photographs: Sequence[Path | Frame]
 ) -> LevelComparison:
-    """Compares with ONNX Runtime's float32, whose agreement with PyTorch the golden images show."""
+    """Compare with ONNX Runtime's float32, whose agreement with PyTorch the golden images show."""
     reference = open_backend(bundle, level, "cpu", "float32").backend
     meter = AgreementMeter(bundle.manifest)
     for images in _batches(bundle, photographs):
@@ -186,7 +186,7 @@ def _against_float32(
 
 
 def _batches(bundle: Bundle, photographs: Iterable[Path | Frame]) -> Iterator[NDArray[np.uint8]]:
-    """Yields images at the input size, shape (N, H, W, 3)."""
+    """Yield images at the input size, shape (N, H, W, 3)."""
     spec, paths = bundle.manifest.input, iter(photographs)
     while batch := list(islice(paths, _BATCH)):
         yield np.stack([_read(path, spec) for path in batch])
@@ -200,7 +200,7 @@ def _read(photograph: Path | Frame, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _without_infinity(value: Any) -> Any:
-    """The same content with null where a number is infinite or none at all: JSON has no word for these."""
+    """Replace numbers that are infinite, or none at all, by null: JSON has no word for these."""
     if isinstance(value, dict):
         return {key: _without_infinity(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

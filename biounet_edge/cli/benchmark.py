@@ -61,7 +61,7 @@ def benchmark(
 
 
 def print_benchmark(figures: "BenchmarkFigures") -> None:
-    """Prints a benchmark to stdout.
+    """Print a benchmark to stdout.
 
     Args:
         figures: What `benchmark` measured.

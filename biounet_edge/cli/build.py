@@ -62,7 +62,7 @@ def build(
 
 @contextmanager
 def _progress() -> Iterator[Callable[["BuildProgress"], None]]:
-    """Shows each build on stderr: a line when it begins, and its phases where stderr is a terminal."""
+    """Show each build on stderr: a line when it begins, and its phases where stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

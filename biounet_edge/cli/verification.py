@@ -67,7 +67,7 @@ def _row(
 
 
 def _check_table(level: LevelComparison) -> Table:
-    """What is wrong with outputs that cannot even be compared."""
+    """Say what is wrong with outputs that cannot even be compared."""
     table = Table("Output", "Result", box=box.SIMPLE_HEAD, title=level.level, title_justify="left")
     for check in level.checks:
         table.add_row(check.output, Text(check.problem or "ok", "red" if check.problem else "green"))

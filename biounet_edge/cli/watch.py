@@ -64,7 +64,7 @@ def watch(
 
 
 def _set_on_signals(stop: Event) -> None:
-    """Sets the event from a thread: a signal may come while this one holds the lock that setting it needs."""
+    """Set the event from a thread: a signal may come while this one holds the lock that setting it needs."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: Thread(target=stop.set).start())
 

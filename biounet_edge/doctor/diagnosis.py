@@ -24,7 +24,7 @@ ENGINE_DEVICES = ("tensorrt", "tensorrt-rtx")
 
 
 def diagnose(bundle: str | Path | None = None) -> list[Finding]:
-    """Looks for the usual troubles of a machine and a bundle.
+    """Look for the usual troubles of a machine and a bundle.
 
     Args:
         bundle: Folder of the bundle that is to be run; None for the demo bundle of this package.
@@ -65,7 +65,7 @@ def _broken_bundle(error: BiounetEdgeError) -> Finding:
 
 
 def _engines(bundle: Bundle, gpu_answers: bool) -> Iterator[Finding]:
-    """Checks what `biounet-edge build` made as it is checked when it is loaded."""
+    """Check what `biounet-edge build` made as it is checked when it is loaded."""
     for level, spec in bundle.manifest.levels.items():
         for precision, graph in spec.graphs.items():
             for device in ENGINE_DEVICES:

@@ -21,7 +21,7 @@ class Finding:
     """What to do, in one line; None where all is well."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Makes it ready for JSON.
+        """Make it ready for JSON.
 
         Returns:
             All fields.
@@ -220,7 +220,7 @@ def _openvino(machine: Machine) -> Finding:
 
 
 def has_gpu(machine: Machine) -> bool:
-    """Tells whether an NVIDIA GPU answers.
+    """Return whether an NVIDIA GPU answers.
 
     Args:
         machine: What there is.
@@ -244,5 +244,5 @@ def _major(version: str) -> int:
 
 
 def _line(text: str) -> str:
-    """Brings a library's message on one line."""
+    """Bring a library's message on one line."""
     return " ".join(text.split())

@@ -43,7 +43,7 @@ class Photograph:
 
 
 def read_input(source: str | Path | bytes | Frame, height: int, width: int) -> NDArray[np.uint8]:
-    """Reads an image file as the network sees it.
+    """Read an image file as the network sees it.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
@@ -60,7 +60,7 @@ def read_input(source: str | Path | bytes | Frame, height: int, width: int) -> N
 
 
 def read_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Photograph:
-    """Reads an image file with as many pixels as the network and an overlay need.
+    """Read an image file with as many pixels as the network and an overlay need.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
@@ -87,7 +87,7 @@ def read_photograph(source: str | Path | bytes | Frame, height: int, width: int)
 
 
 def reduction(header: ImageHeader, height: int, width: int) -> int:
-    """Says how much smaller than stored a photograph is decoded; the rule for all who read files.
+    """Return how much smaller than stored a photograph is decoded; one rule for all who read files.
 
     A JPEG is stored as 8 x 8 blocks of frequencies, and leaving the highest out makes an image of a half, a
     quarter or an eighth of the size for a part of the work. Its short side stays at least as long as the
@@ -112,10 +112,10 @@ def reduction(header: ImageHeader, height: int, width: int) -> int:
 
 
 def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
-    """Reads a JPEG, PNG, BMP, TIFF, WebP or DICOM image as upright 8-bit RGB, every pixel of it.
+    """Read a JPEG, PNG, BMP, TIFF, WebP or DICOM image as upright 8-bit RGB, every pixel of it.
 
     The EXIF orientation is applied; grey and palette images become RGB, an alpha channel is dropped, 16-bit
-    values are scaled to 8 bits. A truncated file is refused: decoders return it with a grey lower half.
+    values are scaled to 8 bits. A truncated file is rejected: decoders return it with a grey lower half.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
@@ -131,7 +131,7 @@ def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
 
 
 def resize_to_input(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Stretches the whole photograph to the network's input size (the resize rule "stretch-area").
+    """Stretch the whole photograph to the network's input size (the resize rule "stretch-area").
 
     No crop and no padding: every pixel of the photograph counts, and a mask maps back by stretching alone.
 
@@ -149,7 +149,7 @@ def resize_to_input(image: NDArray[np.uint8], height: int, width: int) -> NDArra
 
 
 def reduce_to(image: NDArray[np.uint8], longer_side_px: int) -> NDArray[np.uint8]:
-    """Makes a photograph smaller for looking at; one that is small enough already is returned as it is.
+    """Make a photograph smaller for looking at; one that is small enough already is returned as it is.
 
     Args:
         image: RGB pixels, shape (H0, W0, 3), uint8.

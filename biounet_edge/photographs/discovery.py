@@ -13,8 +13,8 @@ from biounet_edge.photographs.names import numbered, unique_names
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
 )
-"""Endings that make a file of a folder an image; a file that is named itself is tried whatever its ending.
-A file with another ending is an image where its content is that of a DICOM photograph."""
+"""Extensions that make a file of a folder an image; a file that is named itself is tried whatever its
+extension. A file with another extension is an image if its content is that of a DICOM photograph."""
 
 _Identity = tuple[int, int]
 
@@ -26,7 +26,7 @@ class InputImage:
     path: Path
     """The file, as reached from the path that was named."""
     stem: str
-    """Where its results go, relative to each kind's folder, with "/", without an ending; unique in a run."""
+    """Name of its results, relative to each kind's folder, with "/", without extension; unique in a run."""
     frame: int | None = None
     """Frame number from 1, where the file holds several."""
 
@@ -37,7 +37,7 @@ class InputImage:
 
 
 def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputImage]:
-    """Lists the images behind any mix of files and folders.
+    """List the images of any mix of files and folders.
 
     Folders are read recursively and in alphabetical order; hidden files and folders are left out, and so is
     the output folder, whose overlays are images too. A folder that several links lead to is read once. A
@@ -85,7 +85,7 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
 
 
 def check_is_not_output(folder: Path, output: Path) -> None:
-    """Refuses to look for photographs in the output folder, which is always left out.
+    """Reject to look for photographs in the output folder, which is always left out.
 
     Args:
         folder: Folder that is to be read.
@@ -101,7 +101,7 @@ def check_is_not_output(folder: Path, output: Path) -> None:
 
 
 def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
-    """Yields the images below a folder. Iterative: folders may be nested deeper than Python recurses."""
+    """Yield the images below a folder. Iterative: folders may be nested deeper than Python recurses."""
     try:
         if _is_known(folder, seen):
             return
@@ -143,7 +143,7 @@ def _identity(folder: Path) -> _Identity:
 
 
 def _frames(path: Path) -> Iterator[Path | Frame]:
-    """Opens only files that are not images by their ending."""
+    """Open only files that are not images by their extension."""
     return iter((path,)) if path.suffix.lower() in IMAGE_SUFFIXES else frames_of(path)
 
 

@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 2 * 1024**3
 """Largest file that is read, in bytes."""
 
 LARGE_FILE_BYTES = 256 * 1024**2
-"""Size from which on files are held in memory one after another, in bytes."""
+"""Larger files are held in memory one after another; in bytes."""
 
 _CHUNK_BYTES = 1024**2
 _DIGESTS = 1_000_000  # that are kept, of half a kilobyte each
@@ -30,7 +30,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def read_file(path: Path) -> bytes:
-    """Reads a regular file whole.
+    """Read a regular file whole.
 
     Args:
         path: The file; links are followed.
@@ -47,13 +47,13 @@ def read_file(path: Path) -> bytes:
 
 
 def turn_of(path: Path) -> AbstractContextManager[object]:
-    """Waits, where a file is large, until no other large file is held in memory.
+    """Wait, where a file is large, until no other large file is held in memory.
 
     Args:
-        path: A file that is to be read whole, maybe none.
+        path: A file that is to be read whole; it may not exist.
 
     Returns:
-        To be entered before the file is read, and left when its bytes are no more needed.
+        To be entered before the file is read, and left when its bytes are no longer needed.
     """
     try:
         return _one_large if os.stat(path).st_size > LARGE_FILE_BYTES else nullcontext()
@@ -63,7 +63,7 @@ def turn_of(path: Path) -> AbstractContextManager[object]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Opens a regular file and says its size; raises at the end where it was not read whole and unchanged."""
+    """Yield a regular file, opened, and its size; raise at the end if it was not read whole and unchanged."""
     try:
         if path.is_dir():
             os.scandir(path).close()  # a folder that cannot be listed says why
@@ -86,7 +86,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def checksum(source: Path | Frame) -> str:
-    """Identifies what is to be read by its content.
+    """Identify what is to be read by its content.
 
     Args:
         source: A file, or one frame of a DICOM file.
@@ -103,7 +103,7 @@ def checksum(source: Path | Frame) -> str:
 
 
 def frame_checksum(frame: Frame) -> str:
-    """Identifies one frame of a DICOM file by the content of the file and its number.
+    """Identify one frame of a DICOM file by the content of the file and its number.
 
     Args:
         frame: The frame.
@@ -120,7 +120,7 @@ def frame_checksum(frame: Frame) -> str:
 
 
 def _digest(path: Path) -> "hashlib._Hash":
-    """A file may hold hundreds of frames, and a folder that is watched is looked at again and again."""
+    """Hash a file once: it may hold hundreds of frames, and a watched folder is read again and again."""
     try:
         status = os.stat(path)
     except OSError as error:

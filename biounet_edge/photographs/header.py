@@ -25,7 +25,7 @@ class ImageHeader:
     """The part of a file's header that decides whether it is decoded."""
 
     format: Format
-    """Container format, found by the first bytes and never by the file's name."""
+    """Container format, detected by the first bytes and never by the file's name."""
     height: int
     """Height in pixels as stored, before any EXIF rotation."""
     width: int
@@ -33,7 +33,7 @@ class ImageHeader:
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Finds an image's format and size.
+    """Find an image's format and size.
 
     Args:
         data: The file's bytes.
@@ -62,7 +62,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check_complete(data: bytes, header: ImageHeader) -> None:
-    """Refuses an image whose file ends before its pixels do.
+    """Reject an image whose file ends before its pixels do.
 
     Args:
         data: The file's bytes.
@@ -103,7 +103,7 @@ _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # no stuffed zero
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yields (marker, position of its length field) up to EOI, skipping the entropy-coded data."""
+    """Yield (marker, position of its length field) up to EOI, skipping the entropy-coded data."""
     position = 2
     while position + 2 <= len(data):
         if data[position] != 0xFF:
@@ -213,7 +213,7 @@ _TIFF_VALUES = 1 << 22  # of one tag: more strips than rows, and more tiles than
 
 
 def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
-    """Reads the tags that are needed of the first directory; any other may claim as much as it likes."""
+    """Read the tags that are needed of the first directory; any other may claim as much as it likes."""
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     pointer, count, entry_bytes, inline = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)

@@ -73,7 +73,7 @@ def result_name(relative: str) -> str:
     """Return the name of a photograph's results, not yet unique.
 
     A folder that is called like a result file, as `a.jpg/`, gets a "_" appended: the overlay of an image `a`
-    beside it would stand where the folder has to be. What is too long is cut, and a hash of the whole
+    beside it would be where the folder has to be. What is too long is cut, and a hash of the whole
     appended.
 
     Args:

@@ -50,7 +50,7 @@ class Journal:
     """The open journal of an output folder; no other run may open it meanwhile. Used by one thread."""
 
     def __init__(self, output: Path, run: str, *, resume: bool = True, anonymous: bool = False) -> None:
-        """Makes the output folder, opens its journal and removes half-written files of a killed run.
+        """Make the output folder, open its journal and remove half-written files of a killed run.
 
         Args:
             output: Output folder; made where it is missing.
@@ -90,7 +90,7 @@ class Journal:
             raise
 
     def __len__(self) -> int:
-        """Number of images that were finished, here and now or in an earlier run of the same kind."""
+        """Count the images that were finished, here and now or in an earlier run of the same kind."""
         return len(self._places)
 
     def __contains__(self, stem: str) -> bool:
@@ -98,7 +98,7 @@ class Journal:
         return stem in self._places
 
     def find(self, stem: str, sha256: str) -> FinishedEntry | None:
-        """Looks for a finished image.
+        """Look for a finished image.
 
         Args:
             stem: Name of its results.
@@ -121,7 +121,7 @@ class Journal:
         return FinishedEntry(outcome, list(files)) if there and outcome.sha256 == sha256 else None
 
     def claim(self, stem: str, sha256: str) -> None:
-        """Notes that an image's files are about to be written over, where they are those of something else.
+        """Note that an image's files are about to be written over, where they are those of something else.
 
         Without it, a run that is killed in between would leave a line that says more than is there.
 
@@ -139,7 +139,7 @@ class Journal:
             self._places.pop(stem, None)
 
     def add(self, stem: str, outcome: Outcome, files: list[str]) -> None:
-        """Notes that an image is finished: all of its files are in their place.
+        """Note that an image is finished: all of its files are in their place.
 
         Args:
             stem: Name of its results.
@@ -161,17 +161,17 @@ class Journal:
             self._others.discard(stem)
 
     def close(self) -> None:
-        """Lets go of the folder; a second call does nothing."""
+        """Let go of the folder; a second call does nothing."""
         self._file.close()
 
     def __enter__(self) -> Self:
-        """Returns itself."""
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Closes the journal."""
+        """Close the journal."""
         self.close()
 
     def _lock(self) -> None:
@@ -188,7 +188,7 @@ class Journal:
             return
 
     def _read(self, anonymous: bool) -> None:
-        """Indexes the lines of this kind of run; the last line of an image counts."""
+        """Index the lines of this kind of run; the last line of an image counts."""
         runs: list[bool] = []  # whether each was anonymous
         self._file.seek(0)
         with open(os.dup(self._file.fileno()), "rb") as lines:
@@ -215,7 +215,7 @@ class Journal:
             )
 
     def _append(self, line: dict[str, Any]) -> tuple[int, int]:
-        """Writes a line at once and says where it is."""
+        """Write a line at once and return where it is."""
         content = json.dumps(line).encode("ascii") + b"\n"  # ASCII: names that are no Unicode survive
         offset, rest = self._end, memoryview(content)
         while rest:  # a disk that runs full takes a part first
@@ -241,7 +241,7 @@ class Journal:
 
 
 def _parse(line: bytes) -> dict[str, Any]:
-    """A line's object; an empty one where it is none."""
+    """Return a line's object; an empty one if it is none."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):

@@ -10,7 +10,7 @@ Outcome = Prediction | PredictionFailure
 
 
 def outcome_from_dict(record: dict[str, Any]) -> Outcome:
-    """Makes an outcome of its record.
+    """Make an outcome of its record.
 
     Args:
         record: What `Prediction.to_dict` or `PredictionFailure.to_dict` returned, maybe by way of JSON.

@@ -108,13 +108,13 @@ def _blend_heatmaps(canvas: NDArray[np.uint8], present: dict[str, IndicatorFindi
 
 
 def _bounds(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Finds the rows and columns that hold all of a mask, to work on these only."""
+    """Find the rows and columns that hold all of a mask, to work on these only."""
     x, y, width, height = cv2.boundingRect(mask)
     return slice(y, y + height), slice(x, x + width)
 
 
 def _filled(size: tuple[int, ...], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Makes an image of one colour, shape (*size, 3), in a fiftieth of the time that np.full takes."""
+    """Make an image of one colour, shape (*size, 3), in a fiftieth of the time that np.full takes."""
     image = np.empty((*size, 3), np.uint8)
     cv2.rectangle(image, (0, 0), (size[1], size[0]), colour, cv2.FILLED)
     return image

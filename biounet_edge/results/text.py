@@ -2,7 +2,7 @@
 
 
 def printable(text: str) -> str:
-    """Escapes what a file name may hold and a reader must not get: control codes and undecoded bytes.
+    """Escape what a file name may hold and a reader must not get: control codes and undecoded bytes.
 
     Args:
         text: Any text.

@@ -24,7 +24,7 @@ _QUEUE = 8  # predictions that wait to be written, at most
 
 
 class ResultWriter:
-    """Writes predictions behind the caller's back, in bounded memory and in the caller's order.
+    """Writes predictions in the background, in bounded memory and in the caller's order.
 
     A context manager: predictions.csv and predictions.jsonl appear at its end, also by an error or Ctrl-C,
     then with the rows that were finished. Each file is there whole or not at all.
@@ -39,7 +39,7 @@ class ResultWriter:
         dicom: DicomFiles | None = None,
         journal: Journal | None = None,
     ) -> None:
-        """Makes the output folder and starts the tables.
+        """Make the output folder and start the tables.
 
         Args:
             output: Output folder; made where it is missing.
@@ -58,7 +58,7 @@ class ResultWriter:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write")
 
     def write(self, image: InputImage, outcome: Outcome) -> None:
-        """Queues one outcome; waits where the queue is full.
+        """Queue one outcome; waits where the queue is full.
 
         Args:
             image: The image file.
@@ -73,7 +73,7 @@ class ResultWriter:
         self._queue(_Pending(image.stem, outcome, files, in_journal=False))
 
     def keep(self, image: InputImage, entry: FinishedEntry) -> None:
-        """Queues what an earlier run finished: its files are there, its row is not.
+        """Queue what an earlier run finished: its files are there, its row is not.
 
         Args:
             image: The image file.
@@ -87,13 +87,13 @@ class ResultWriter:
         self._queue(_Pending(image.stem, entry.outcome, files, in_journal=True))
 
     def __enter__(self) -> Self:
-        """Returns itself."""
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for what is queued and puts the tables in their place; after an error only what is done.
+        """Wait for what is queued and put the tables in their place; after an error only what is done.
 
         Raises:
             OutputError: If a result cannot be written.
@@ -112,7 +112,7 @@ class ResultWriter:
         self._table.close()
 
     def _abandon(self) -> None:
-        """Keeps the finished rows; what fails here follows from the error that is already on its way."""
+        """Keep the finished rows; what fails here follows from the error that is already on its way."""
         self._pool.shutdown(cancel_futures=True)
         for item in self._pending:
             try:
@@ -145,7 +145,7 @@ class ResultWriter:
         self._table.add(item.outcome, files)
 
     def _add_earlier(self, item: "_Pending") -> None:
-        """Adds the row of what is computed again where the earlier result is still there."""
+        """Add the row of what is computed again where the earlier result is still there."""
         if self._journal is not None and item.outcome.sha256 is not None:
             entry = self._journal.find(item.stem, item.outcome.sha256)
             if entry is not None:

@@ -33,7 +33,7 @@ def watch_folder(
     retry_s: float = 5.0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Generator[Finished, None, None]:
-    """Reads every photograph of a folder, and then those that arrive, once each has stopped growing.
+    """Read every photograph of a folder, and then those that arrive, once each has stopped growing.
 
     Each round is a run over all that is there, which skips what is finished. So the tables list what is in
     the folder, a photograph that was replaced is read again, and whatever stops the watch, the next one
@@ -105,7 +105,7 @@ class _Arrivals:
     _since: dict[Path, tuple[_State, float]] = field(default_factory=dict)
 
     def settled(self, images: list[InputImage], now: float) -> dict[str, tuple[InputImage, _State]]:
-        """Finds the images whose files no longer change, by what they are called."""
+        """Find the images whose files no longer change, by what they are called."""
         states = {path: _state(path) for path in {image.path for image in images}}
         self._since = {
             path: self._since[path] if path in self._since and self._since[path][0] == state else (state, now)
@@ -129,7 +129,7 @@ class _Retry:
     _due: float = math.inf
 
     def note(self, failed: set[str], now: float) -> None:
-        """Notes what has failed; the same as before waits twice as long."""
+        """Note what has failed; the same as before waits twice as long."""
         same = failed == self._failed
         self._delay_s = min(2 * self._delay_s, LONGEST_RETRY_S) if same else self.first_s
         self._failed, self._due = failed, now + self._delay_s if failed else math.inf
@@ -139,7 +139,7 @@ class _Retry:
 
 
 def _look(folder: Path, output: Path) -> tuple[list[InputImage], str | None]:
-    """What is in the folder, and why it cannot be seen."""
+    """Return what is in the folder, or why it cannot be seen."""
     try:
         os.scandir(folder).close()
     except OSError as error:
@@ -151,7 +151,7 @@ def _look(folder: Path, output: Path) -> tuple[list[InputImage], str | None]:
 
 
 def _state(path: Path) -> _State | None:
-    """What changes while a file is written; None where it is gone."""
+    """Return what changes while a file is written; None if it is gone."""
     try:
         status = os.stat(path)
     except OSError:

@@ -28,7 +28,7 @@ class TensorRtBackend:
     """
 
     def __init__(self, bundle: Bundle, level: Level, device: str, precision: Precision) -> None:
-        """Checks the engine that was built for the level, and loads it.
+        """Check the engine that was built for the level, and load it.
 
         Args:
             bundle: The opened bundle.
@@ -89,7 +89,7 @@ class TensorRtBackend:
         return f"{self._title}, CUDA graphs for batches of {sizes}"
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Computes every output of the graph.
+        """Compute every output of the graph.
 
         Args:
             images: RGB pixels at the input size, shape (N, H, W, 3), uint8.
@@ -115,7 +115,7 @@ class TensorRtBackend:
         }
 
     def close(self) -> None:
-        """Releases the engine and its memory; a second call does nothing."""
+        """Release the engine and its memory; a second call does nothing."""
         with self._lock:
             if self._rtx is not None:
                 self._rtx.save()
@@ -144,7 +144,7 @@ class TensorRtBackend:
             yield images[start : start + self._batches.max]
 
     def _run(self, contexts: Contexts, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Computes one batch of the profile."""
+        """Compute one batch of the profile."""
         count = len(images)
         rows = max(count, self._batches.min)
         self._reserve(contexts, rows)
@@ -165,7 +165,7 @@ class TensorRtBackend:
         return {name: buffer.host[:count].astype(np.float32) for name, buffer in outputs.items()}
 
     def _reserve(self, contexts: Contexts, rows: int) -> None:
-        """Makes room for a batch, in the steps of the profile."""
+        """Make room for a batch, in the steps of the profile."""
         if rows <= self._capacity:
             return
         contexts.drop()
@@ -185,7 +185,7 @@ _Tensors = dict[str, tuple[tuple[int, ...], Any]]  # name: shape of one image's 
 
 
 def _read_signature(library: Any, engine: Any, bundle: Bundle, level: Level) -> _Tensors:
-    """Compares an engine with its manifest, so that a wrong pair fails here and not in the results."""
+    """Compare an engine with its manifest, so that a wrong pair fails here and not in the results."""
     tensors: _Tensors = {}
     inputs, outputs = [], []
     for name in (engine.get_tensor_name(index) for index in range(engine.num_io_tensors)):

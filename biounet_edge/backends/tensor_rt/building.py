@@ -32,7 +32,7 @@ class BuiltEngine:
     """What one build left."""
 
     path: Path
-    """The engine; the sidecar lies beside it."""
+    """The engine; the sidecar is beside it."""
     sidecar: Sidecar
     """Content of the sidecar."""
 
@@ -47,7 +47,7 @@ def build_engines(
     output: Path | None = None,
     progress: Tell | None = None,
 ) -> list[BuiltEngine]:
-    """Compiles levels of a bundle, one engine each, over what was built before.
+    """Compile levels of a bundle, one engine each, over what was built before.
 
     Args:
         bundle: The opened bundle.
@@ -88,7 +88,7 @@ def build_graph(
     output: Path | None = None,
     progress: Tell | None = None,
 ) -> BuiltEngine:
-    """Compiles one graph of a bundle, a level's or a component's.
+    """Compile one graph of a bundle, a level's or a component's.
 
     Args:
         bundle: The opened bundle.
@@ -157,7 +157,7 @@ class _Target:
 
 
 def _identify(bundle: Bundle, graph: str, device: str) -> tuple[str, GraphPrecision]:
-    """Finds what a graph computes, and in which precision."""
+    """Find what a graph computes, and in which precision."""
     known: dict[str, tuple[str, GraphPrecision]] = {}
     for level, spec in bundle.manifest.levels.items():
         known |= {name: (level, precision) for precision, name in spec.graphs.items()}

@@ -15,11 +15,11 @@ class Compilation:
     """A parsed graph that can be compiled."""
 
     def __init__(self, library: Any, graph: Path) -> None:
-        """Parses the graph, strongly typed: it computes in the types that it is written in.
+        """Parse the graph, strongly typed: it computes in the types that it is written in.
 
         Args:
             library: From `import_tensorrt`.
-            graph: The ONNX file; its external data lies beside it.
+            graph: The ONNX file; its external data is beside it.
 
         Raises:
             BackendUnavailableError: If the library cannot read it.
@@ -47,7 +47,7 @@ class Compilation:
         listener: ProgressListener,
         timing_cache: Path | None,
     ) -> memoryview:
-        """Compiles the graph.
+        """Compile the graph.
 
         Args:
             batches: Batch sizes.
@@ -93,7 +93,7 @@ class Compilation:
 
 
 def _load_timing_cache(config: Any, path: Path) -> Any:
-    """Attaches the times of earlier builds; those of another version or GPU are left."""
+    """Attach the times of earlier builds; those of another version or GPU are left."""
     try:
         content = path.read_bytes()
     except OSError:

@@ -20,7 +20,7 @@ from biounet_edge.errors import BackendUnavailableError, OutputError
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where an input or output of the graph lies on the GPU."""
+    """Where an input or output of the graph is on the GPU."""
 
     address: int
     """Its first byte."""
@@ -34,7 +34,7 @@ class Contexts:
     def __init__(
         self, cuda: ModuleType, stream: Any, create: Callable[[], Any], recorded: frozenset[int]
     ) -> None:
-        """Makes no context yet.
+        """Make no context yet.
 
         Args:
             cuda: From `cuda_runtime`.
@@ -49,7 +49,7 @@ class Contexts:
         self._prepared: dict[int, _Prepared] = {}  # by batch size; 0 holds the sizes that are not recorded
 
     def enqueue(self, rows: int, bindings: Mapping[str, Binding]) -> None:
-        """Queues one batch.
+        """Queue one batch.
 
         Args:
             rows: Its size, within the profile.
@@ -65,7 +65,7 @@ class Contexts:
             _require(prepared.context.execute_async_v3(int(self._stream)), f"run a batch of {rows}")
 
     def record(self, rows: int) -> None:
-        """Records the CUDA graph of a batch size that has run once; where that fails, it runs without one.
+        """Record the CUDA graph of a batch size that has run once; where that fails, it runs without one.
 
         Args:
             rows: The batch size; nothing happens for one that is not recorded, or is already.
@@ -80,14 +80,14 @@ class Contexts:
             self._cuda.cudaGetLastError()  # CUDA would report it again at the next call
 
     def drop(self) -> None:
-        """Destroys the contexts and graphs, before what they were bound to goes."""
+        """Destroy the contexts and graphs, before what they were bound to goes."""
         while self._prepared:
             _, prepared = self._prepared.popitem()
             if prepared.graph is not None:
                 cuda_call(self._cuda.cudaGraphExecDestroy, prepared.graph)
 
     def close(self) -> None:
-        """Destroys everything; a second call does nothing."""
+        """Destroy everything; a second call does nothing."""
         self.drop()
         self._scratch.free()
 
@@ -96,7 +96,7 @@ class Contexts:
         if key not in self._prepared:
             context = self._create()
             _require(context, "make an execution context")
-            # Only the first context has the profile by itself.
+            # Only the first context has the profile by default.
             _require(context.set_optimization_profile_async(0, int(self._stream)), "select the batch profile")
             cuda_call(self._cuda.cudaStreamSynchronize, self._stream)
             for name, binding in bindings.items():
@@ -121,7 +121,7 @@ class Contexts:
         return prepared
 
     def _record(self, context: Any) -> Any:
-        """Captures what the context queues; other threads may go on using CUDA meanwhile."""
+        """Capture what the context queues; other threads may go on using CUDA meanwhile."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         cuda_call(self._cuda.cudaStreamBeginCapture, self._stream, mode)
         try:
@@ -151,7 +151,7 @@ class RtxRuntime:
     """How TensorRT for RTX runs an engine: it compiles kernels on loading, and records CUDA graphs itself."""
 
     def __init__(self, library: Any, engine: Any, path: Path) -> None:
-        """Configures the engine and reads the kernels of earlier runs.
+        """Configure the engine and read the kernels of earlier runs.
 
         Args:
             library: From `import_tensorrt`.
@@ -170,7 +170,7 @@ class RtxRuntime:
         self._config.set_runtime_cache(self._cache)
 
     def create(self) -> Any:
-        """Makes an execution context.
+        """Make an execution context.
 
         Returns:
             One that has no memory of its own.
@@ -178,7 +178,7 @@ class RtxRuntime:
         return self._engine.create_execution_context(self._config)
 
     def save(self) -> None:
-        """Keeps the compiled kernels for the next run, where the bundle's folder can be written."""
+        """Keep the compiled kernels for the next run, where the bundle's folder can be written."""
         content = bytes(self._cache.serialize())
         if content != self._known:
             with suppress(OutputError):  # the next run compiles them again, which is all that is lost

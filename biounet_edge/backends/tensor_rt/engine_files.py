@@ -20,7 +20,7 @@ from biounet_edge.storage import replace_file
 def read_engine(
     bundle: Bundle, level: Level, device: str, precision: GraphPrecision, library_version: str, gpu: Gpu
 ) -> tuple[Sidecar, bytes]:
-    """Reads a level's engine after checking that it fits this machine and bundle.
+    """Read a level's engine after checking that it fits this machine and bundle.
 
     Args:
         bundle: The opened bundle, whose files are the ones of its manifest.
@@ -67,9 +67,9 @@ def read_engine(
 
 
 def write_engine(path: Path, content: memoryview, sidecar: Sidecar) -> None:
-    """Writes an engine and then its sidecar, each whole or not at all.
+    """Write an engine and then its sidecar, each whole or not at all.
 
-    A run that ends between the two leaves an engine that the old sidecar does not fit, which is refused.
+    A run that ends between the two leaves an engine that the old sidecar does not fit, which is rejected.
 
     Args:
         path: From `engine_path`.
@@ -84,7 +84,7 @@ def write_engine(path: Path, content: memoryview, sidecar: Sidecar) -> None:
 
 
 def write_compiled(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file of the folder of engines whole or not at all.
+    """Write a file of the folder of engines whole or not at all.
 
     Args:
         path: The file; its folder is made where it is missing.
@@ -104,7 +104,7 @@ def write_compiled(path: Path, content: bytes | memoryview) -> None:
 
 
 def previous_build(path: Path, gpu: Gpu | None) -> float | None:
-    """Tells how long an engine took to build the last time.
+    """Return how long an engine took to build the last time.
 
     Args:
         path: From `engine_path`.

@@ -15,7 +15,7 @@ _MODULES: Mapping[str, tuple[str, tuple[int, int]]] = {
 
 
 def import_tensorrt(device: str) -> Any:
-    """Imports the library of a device.
+    """Import the library of a device.
 
     Args:
         device: "tensorrt" or "tensorrt-rtx".
@@ -40,7 +40,7 @@ def import_tensorrt(device: str) -> Any:
 
 
 def make_log(library: Any) -> Any:
-    """Makes a logger that keeps what went wrong instead of printing it.
+    """Make a logger that keeps what went wrong instead of printing it.
 
     Args:
         library: From `import_tensorrt`.
@@ -62,7 +62,7 @@ def make_log(library: Any) -> Any:
 
 
 def reason(log: Any) -> str:
-    """Sums up a log for an error message.
+    """Sum up a log for an error message.
 
     Args:
         log: From `make_log`.

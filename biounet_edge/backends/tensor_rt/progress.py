@@ -21,7 +21,7 @@ REPORT_EVERY_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """Where a build stands."""
+    """How far a build is."""
 
     graph: str
     """ONNX file that is compiled."""
@@ -39,7 +39,7 @@ class ProgressListener:
     """Follows one build and tells how far it is. Called from any thread of the builder."""
 
     def __init__(self, graph: str, tell: Callable[[BuildProgress], None] | None) -> None:
-        """Starts the clock.
+        """Start the clock.
 
         Args:
             graph: ONNX file that is compiled.
@@ -60,7 +60,7 @@ class ProgressListener:
         return time.monotonic() - self._began
 
     def start(self, phase: str, steps: int) -> None:
-        """A phase begins inside the ones that have not ended.
+        """Note that a phase begins, inside the ones that have not ended.
 
         Args:
             phase: Its name.
@@ -71,7 +71,7 @@ class ProgressListener:
             self._tell(phase, always=True)
 
     def step(self, phase: str, number: int) -> bool:
-        """A step has ended.
+        """Note that a step has ended.
 
         Args:
             phase: Its phase.
@@ -87,7 +87,7 @@ class ProgressListener:
             return self.error is None
 
     def finish(self, phase: str) -> None:
-        """A phase has ended.
+        """Note that a phase has ended.
 
         Args:
             phase: Its name.
@@ -121,7 +121,7 @@ class _Phase:
 
 
 def make_monitor(library: Any, listener: ProgressListener) -> Any:
-    """Connects a listener to TensorRT.
+    """Connect a listener to TensorRT.
 
     Args:
         library: From `import_tensorrt`.

@@ -83,7 +83,7 @@ class Sidecar(BaseModel):
 
 
 def parse_batch_profile(text: str) -> BatchProfile:
-    """Reads a batch profile.
+    """Read a batch profile.
 
     Args:
         text: Smallest, usual and largest batch with commas between them, such as "1,8,32".
@@ -92,7 +92,7 @@ def parse_batch_profile(text: str) -> BatchProfile:
         The profile.
 
     Raises:
-        InputError: If it is not three whole numbers from 1 on in ascending order.
+        InputError: If it is not three whole numbers of 1 or more in ascending order.
     """
     try:
         profile = BatchProfile(*(int(part) for part in text.split(",")))
@@ -107,7 +107,7 @@ def parse_batch_profile(text: str) -> BatchProfile:
 
 
 def engine_path(folder: Path, graph: str, device: str) -> Path:
-    """Tells where an engine lies.
+    """Return where an engine is kept.
 
     Args:
         folder: Folder of engines, usually `bundle.folder / COMPILED_NAME`.
@@ -115,13 +115,13 @@ def engine_path(folder: Path, graph: str, device: str) -> Path:
         device: "tensorrt" or "tensorrt-rtx".
 
     Returns:
-        Path of the engine; its sidecar has the ending .json instead.
+        Path of the engine; its sidecar has the extension .json instead.
     """
     return folder / f"{Path(graph).stem}.{device}.engine"
 
 
 def this_platform(device: str) -> str | None:
-    """Names the operating system and processor, where engines of a device depend on them.
+    """Name the operating system and processor, where engines of a device depend on them.
 
     Args:
         device: "tensorrt" or "tensorrt-rtx"; engines of the latter run on Linux and Windows.
@@ -135,7 +135,7 @@ def this_platform(device: str) -> str | None:
 def build_command(
     bundle: Bundle, level: str, device: str, precision: str, profile: BatchProfile | None = None
 ) -> str:
-    """Writes the command that builds an engine for this machine.
+    """Write the command that builds an engine for this machine.
 
     Args:
         bundle: The opened bundle.

@@ -33,7 +33,7 @@ class Layout(NamedTuple):
 
 
 def check_codestream(data: bytes, encoding: str, expected: Layout) -> None:
-    """Refuses a frame that is cut off or of another size or precision than announced.
+    """Reject a frame that is cut off or of another size or precision than announced.
 
     Args:
         data: The frame's bytes.
@@ -56,7 +56,7 @@ def check_codestream(data: bytes, encoding: str, expected: Layout) -> None:
 
 
 def is_ordinary_jpeg(data: bytes) -> bool:
-    """Says whether a JPEG codestream is of the kind that JPEG files have; lossless JPEG and JPEG-LS are not.
+    """Return whether a JPEG codestream is as in JPEG files, which lossless JPEG and JPEG-LS are not.
 
     The transfer syntax does not tell: DCT and lossless frames are found under each other's.
 
@@ -71,7 +71,7 @@ def is_ordinary_jpeg(data: bytes) -> bool:
 
 
 def _jpeg_layout(data: bytes) -> tuple[Layout, int]:
-    """Reads the frame header of a JPEG codestream, and which marker it has."""
+    """Read the frame header of a JPEG codestream, and which marker it has."""
     position = 2
     while data[:2] == b"\xff\xd8" and position < len(data):
         start, marker = struct.unpack_from(">BB", data, position)

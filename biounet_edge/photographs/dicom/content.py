@@ -1,7 +1,7 @@
 """Which files are DICOM, and which photographs a DICOM file holds. Imports no DICOM library until it must.
 
 A DICOM file is known by its content: 128 bytes of preamble and then "DICM". Its name says nothing: archives
-write files without an ending, or with a UID for a name.
+write files without an extension, or with a UID for a name.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Frame:
     """Frame number as DICOM counts, from 1."""
 
     def __init__(self, path: str | Path, number: int) -> None:
-        """Names the frame; nothing is read.
+        """Name the frame; nothing is read.
 
         Args:
             path: The DICOM file.
@@ -38,19 +38,19 @@ class Frame:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Says whether bytes are those of a DICOM file.
+    """Return whether bytes are those of a DICOM file.
 
     Args:
         data: The file's bytes, or its first 132.
 
     Returns:
-        True where "DICM" stands at byte 128.
+        True where "DICM" is at byte 128.
     """
     return data[128:_MAGIC_END] == b"DICM"
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Says whether a file is a DICOM file, by its first 132 bytes.
+    """Return whether a file is a DICOM file, by its first 132 bytes.
 
     Args:
         path: Any file.
@@ -68,10 +68,10 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def is_dicom_photograph(path: Path) -> bool:
-    """Says whether a file found in a folder should be tried as a DICOM photograph.
+    """Return whether a file found in a folder should be tried as a DICOM photograph.
 
     A DICOMDIR, a report, and what this package wrote are not. A damaged file, one of another kind of image
-    and what has the ending of DICOM files are tried, so that the reason why they cannot be read is told.
+    and what has the extension of DICOM files are tried, so that the reason why they cannot be read is told.
 
     Args:
         path: Any file.
@@ -92,7 +92,7 @@ def is_dicom_photograph(path: Path) -> bool:
 
 
 def frames_of(path: str | Path) -> Iterator[Path | Frame]:
-    """Lists the photographs in a file.
+    """List the photographs in a file.
 
     Args:
         path: Any file.

@@ -102,7 +102,7 @@ class DicomHeader:
 
 
 def open_header(file: BinaryIO) -> DicomHeader:
-    """Reads everything before the pixels; the file is left at the pixel data element.
+    """Read everything before the pixels; the file is left at the pixel data element.
 
     Args:
         file: A DICOM file, at its start.
@@ -150,7 +150,7 @@ def open_header(file: BinaryIO) -> DicomHeader:
 
 
 def check_photograph(header: DicomHeader, max_pixels: int) -> None:
-    """Refuses a DICOM file that is no photograph, or one that cannot be read.
+    """Reject a DICOM file that is no photograph, or one that cannot be read.
 
     Args:
         header: From `open_header`.
@@ -199,7 +199,7 @@ def check_photograph(header: DicomHeader, max_pixels: int) -> None:
 
 
 def _refuse_deflated(file: BinaryIO) -> None:
-    """Looks at the first group of a file alone; inflating the rest may need a thousand times its memory."""
+    """Look at the first group of a file alone; inflating the rest may need a thousand times its memory."""
     from pydicom.filereader import read_dataset
 
     file.seek(132)
@@ -218,7 +218,7 @@ def _bits_fit(header: DicomHeader) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Puts into one line why a library failed.
+    """Put into one line why a library failed.
 
     Args:
         error: What it raised.

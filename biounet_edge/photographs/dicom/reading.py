@@ -40,7 +40,7 @@ def read_dicom(content: bytes | Frame, max_pixels: int) -> NDArray[np.uint8] | b
 
 
 def read_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray[np.uint8] | bytes:
-    """Reads one frame of a DICOM photograph.
+    """Read one frame of a DICOM photograph.
 
     MONOCHROME1 is inverted, YBR becomes RGB, palettes are applied, and more than 8 bits are scaled to 8.
     Windows, ICC profiles and overlay planes are not applied.
@@ -114,7 +114,7 @@ def _to_rgb(pixels: NDArray[Any], header: DicomHeader) -> NDArray[np.uint8]:
 
 
 def _to_8_bits(samples: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Scales as OpenCV does: the upper 8 of more bits; fewer are stretched to 0..255."""
+    """Scale as OpenCV does: the upper 8 of more bits; fewer are stretched to 0..255."""
     if samples.dtype == np.uint8 and bits == 8:
         return samples
     if bits > 8:
@@ -129,7 +129,7 @@ def _extended_offsets(header: DicomHeader) -> tuple[bytes, bytes] | None:
 
 
 def _seek_pixels(file: BinaryIO, header: DicomHeader) -> None:
-    """Moves to the first byte of the pixels, after checking that the last one is there too."""
+    """Move to the first byte of the pixels, after checking that the last one is there too."""
     start = file.tell()
     end = file.seek(0, 2)
     file.seek(start)
@@ -160,7 +160,7 @@ def _seek_pixels(file: BinaryIO, header: DicomHeader) -> None:
 
 
 def _check_items(file: BinaryIO, end: int) -> None:
-    """Walks over the fragments of encapsulated pixels (PS3.5, annex A.4) and comes back."""
+    """Walk over the fragments of encapsulated pixels (PS3.5, annex A.4) and come back."""
     start = file.tell()
     while True:
         tag, length = file.read(4), file.read(4)

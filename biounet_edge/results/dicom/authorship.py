@@ -40,7 +40,7 @@ class Authorship:
 
     @classmethod
     def of(cls, bundle: Bundle) -> "Authorship":
-        """Describes a new run.
+        """Describe a new run.
 
         Args:
             bundle: The bundle that computes.
@@ -52,7 +52,7 @@ class Authorship:
         return cls(manifest.name, manifest.version, bundle.checksum, manifest.notice, generate_uid())
 
     def algorithm(self) -> AlgorithmIdentificationSequence:
-        """Names the algorithm in images.
+        """Name the algorithm in images.
 
         Returns:
             A new Algorithm Identification Sequence.
@@ -66,7 +66,7 @@ class Authorship:
         )
 
     def algorithm_of_report(self) -> AlgorithmIdentification:
-        """Names the algorithm in structured reports.
+        """Name the algorithm in structured reports.
 
         Returns:
             Content items of TID 4019.
@@ -79,7 +79,7 @@ class Authorship:
         )
 
     def parameters(self) -> list[str]:
-        """Lists what tells this model from another.
+        """List what tells this model from another.
 
         Returns:
             Lines of the form name=value.
@@ -88,7 +88,7 @@ class Authorship:
         return [*lines, f"notice={self.notice}"] if self.notice else lines
 
     def remark(self) -> str:
-        """Says in one text what the object comes from, for people.
+        """Say in one text what the object comes from, for people.
 
         Returns:
             The notice, the model and the bundle's checksum.
@@ -97,7 +97,7 @@ class Authorship:
         return f"{self.notice} {origin}" if self.notice else origin
 
     def device_uid(self) -> str:
-        """Identifies this version of the program with this bundle, as the observer in reports.
+        """Identify this version of the program with this bundle, as the observer in reports.
 
         Returns:
             The same UID on every machine and in every run.
@@ -105,7 +105,7 @@ class Authorship:
         return generate_uid(entropy_srcs=[PRODUCT, __version__, self.checksum])
 
     def description(self, kind: str) -> str:
-        """Names an object where a viewer lists it.
+        """Name an object where a viewer lists it.
 
         Args:
             kind: Such as "dicom-seg".
@@ -117,7 +117,7 @@ class Authorship:
         return f"Not for clinical use: {title}" if self.notice else title
 
     def series(self, kind: str, source: SourceImage) -> dict[str, Any]:
-        """Makes what highdicom's constructors have in common.
+        """Make what highdicom's constructors have in common.
 
         A run's objects of one kind are one series per series of their sources.
 

@@ -11,7 +11,7 @@ from biounet_edge.results.overlay import draw_overlay
 
 
 def make_capture(source: SourceImage, prediction: Prediction, author: Authorship) -> Dataset:
-    """Makes a colour image of the photograph with the findings and the legend drawn in.
+    """Make a colour image of the photograph with the findings and the legend drawn in.
 
     Args:
         source: The photograph.

@@ -55,7 +55,7 @@ NO_UNITS: Code = codes.UCUM.NoUnits
 
 
 def private_scheme() -> CodingSchemeIdentificationItem:
-    """Describes the private scheme, for objects that use it.
+    """Describe the private scheme, for objects that use it.
 
     Returns:
         An item of the Coding Scheme Identification Sequence.
@@ -66,7 +66,7 @@ def private_scheme() -> CodingSchemeIdentificationItem:
 
 
 def label(name: str) -> str:
-    """Writes an indicator's name for people.
+    """Write an indicator's name for people.
 
     Args:
         name: One of `INDICATORS`.

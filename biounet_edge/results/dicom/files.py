@@ -25,10 +25,10 @@ class DicomFiles:
     def __init__(
         self, save: Iterable[Save], bundle: Bundle, images: Iterable[InputImage], *, needed: bool = True
     ) -> None:
-        """Checks that what was asked for can be had.
+        """Check that what was asked for is available.
 
         Args:
-            save: Kinds to write; others than DICOM_KINDS are none of its business.
+            save: Kinds to write; kinds other than DICOM_KINDS are ignored.
             bundle: The bundle that computes, which every object names.
             images: The images of the run.
             needed: Whether at least one of them has to be a DICOM file.
@@ -69,7 +69,7 @@ class DicomFiles:
         self._author = Author.of(bundle)
 
     def write(self, output: Path, image: InputImage, prediction: Prediction) -> list[str]:
-        """Writes the kinds asked for, if the image is a DICOM file.
+        """Write the kinds asked for, if the image is a DICOM file.
 
         Args:
             output: Output folder.
@@ -115,7 +115,7 @@ class DicomFiles:
 
 
 def _maker(kind: str) -> "Callable[[SourceImage, Prediction, Authorship], Any]":
-    """Finds what makes a kind; only what is asked for is imported."""
+    """Find what makes a kind; only what is asked for is imported."""
     if kind == "dicom-seg":
         from biounet_edge.results.dicom.segmentation import make_segmentation
 

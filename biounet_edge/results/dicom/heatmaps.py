@@ -31,7 +31,7 @@ class _LabelledMap(ParametricMap):
 
 
 def make_heatmaps(source: SourceImage, prediction: Prediction, author: Authorship) -> Dataset:
-    """Makes a Parametric Map of the photograph's size, 16 bits a pixel.
+    """Make a Parametric Map of the photograph's size, 16 bits a pixel.
 
     Args:
         source: The photograph.

@@ -58,7 +58,7 @@ class SourceImage:
     """Number for the results: the frame's, or the image's own; at least 1."""
 
     def complete(self, result: Any) -> None:
-        """Adds what highdicom's constructors leave out of an object about this source.
+        """Add what highdicom's constructors leave out of an object about this source.
 
         Attributes of the patient and the study; and, where the object refers to the source, the source's own
         kind and the frame.
@@ -84,7 +84,7 @@ class SourceImage:
 
 
 def read_source(path: Path, frame: int | None) -> SourceImage:
-    """Reads what results need of their source.
+    """Read what results need of their source.
 
     Args:
         path: A DICOM photograph.
@@ -120,7 +120,7 @@ def read_source(path: Path, frame: int | None) -> SourceImage:
 
 
 def _view(source: "Dataset") -> "Dataset":
-    """Copies what may be copied."""
+    """Copy what may be copied."""
     from pydicom.dataset import Dataset
 
     view = Dataset()
@@ -143,7 +143,7 @@ def _view(source: "Dataset") -> "Dataset":
 
 
 def _single(source: "Dataset", keyword: str) -> Any:
-    """Reads an attribute of one value, and a date or time as strictly as highdicom does."""
+    """Read an attribute of one value, and a date or time as strictly as highdicom does."""
     from pydicom.datadict import dictionary_VR
     from pydicom.valuerep import DA, TM
 
@@ -161,7 +161,7 @@ def _single(source: "Dataset", keyword: str) -> Any:
 
 @contextmanager
 def _naming(keyword: str) -> Iterator[None]:
-    """Names the attribute that cannot be read; what is raised there may hold its value."""
+    """Name the attribute that cannot be read; what is raised there may hold its value."""
     try:
         yield
     except (ImageError, MemoryError):
@@ -182,7 +182,7 @@ def _code(item: "Dataset") -> "Dataset":
 
 
 def _datasets(dataset: Any) -> list[Any]:
-    """Lists a dataset and all that are nested in it."""
+    """List a dataset and all that are nested in it."""
     found = [dataset]
     for element in dataset:
         if element.VR == "SQ":

@@ -20,7 +20,7 @@ from biounet_edge.results.text import printable
 
 
 def escaped(text: str) -> str:
-    """Makes any text fit to stand in HTML, between tags and in a quoted attribute.
+    """Make any text fit for HTML, between tags and in a quoted attribute.
 
     Args:
         text: Such as a file name.
@@ -80,7 +80,7 @@ def render_card(entry: Entry, stem: str, order: int, photograph_url: str, run: R
 
 
 def folder_text(image: str) -> str:
-    """Writes the folder that a photograph is in.
+    """Write the folder that a photograph is in.
 
     Args:
         image: Path of the photograph.
@@ -93,7 +93,7 @@ def folder_text(image: str) -> str:
 
 
 def percents(probability: float, threshold: float) -> tuple[str, str]:
-    """Writes a probability and its operating point for people, to one decimal or as many as tell them apart.
+    """Write a probability and its operating point for people, to one decimal or as many as tell them apart.
 
     Args:
         probability: In [0, 1].
@@ -109,7 +109,7 @@ def percents(probability: float, threshold: float) -> tuple[str, str]:
 
 
 def render_failure(failure: PredictionFailure) -> str:
-    """Writes the list item of a photograph that could not be read.
+    """Write the list item of a photograph that could not be read.
 
     Args:
         failure: Its path and the reason.
@@ -121,7 +121,7 @@ def render_failure(failure: PredictionFailure) -> str:
 
 
 def signed(value: float) -> str:
-    """Writes log-odds for people.
+    """Write log-odds for people.
 
     Args:
         value: Any number.
@@ -139,7 +139,7 @@ def _layers(entry: Entry) -> list[str]:
         f'height="{height}" preserveAspectRatio="none"/>'
         for name, content in entry.heatmaps.items()
     ]
-    # The halo lies beneath, so that an outline is seen on light skin and on dark.
+    # The halo is beneath, so that an outline is seen on light skin and on dark.
     masks = [
         f'<g class="mask {name}"><path class="halo" d="{path}"/><path class="outline" d="{path}"/></g>'
         for name, path in entry.masks.items()

@@ -24,7 +24,7 @@ class CardFile:
     """Appends cards to the part file and finds earlier ones. Used by one thread."""
 
     def __init__(self, output: Path, report: Path, resume: bool) -> None:
-        """Makes the output folder and opens the part file.
+        """Make the output folder and open the part file.
 
         Args:
             output: Output folder; made where it is missing.
@@ -51,7 +51,7 @@ class CardFile:
         self._file.truncate(self._end)
 
     def add(self, card: bytes) -> None:
-        """Appends a card.
+        """Append a card.
 
         Args:
             card: One line, with its line feed.
@@ -67,7 +67,7 @@ class CardFile:
         self._end += len(card)
 
     def find(self, stem: bytes) -> bytes | None:
-        """Looks for a card that an earlier run wrote.
+        """Look for a card that an earlier run wrote.
 
         Args:
             stem: Its `data-stem`, as it is in the card.
@@ -82,7 +82,7 @@ class CardFile:
         return file.read(length)
 
     def copy_to(self, file: IO[bytes]) -> None:
-        """Writes this run's cards, in the order in which they were added.
+        """Write this run's cards, in the order in which they were added.
 
         Args:
             file: Where to.
@@ -95,7 +95,7 @@ class CardFile:
             file.write(self._file.read(length))
 
     def close(self, remove: bool) -> None:
-        """Closes the files.
+        """Close the files.
 
         Args:
             remove: Whether the report has taken the part file's place.
@@ -108,7 +108,7 @@ class CardFile:
                 self._path.unlink()
 
     def _index(self, file: BinaryIO) -> int:
-        """Notes where whole cards are, and says where the last one ends."""
+        """Note where whole cards are, and return where the last one ends."""
         end = offset = 0
         file.seek(0)
         with open(os.dup(file.fileno()), "rb") as lines:  # buffered, which `file` is not
@@ -122,7 +122,7 @@ class CardFile:
 
 
 def forget_cards(output: Path) -> None:
-    """Removes the cards of a killed run where a run has no report, because they hold photographs.
+    """Remove the cards of a killed run where a run has no report, because they hold photographs.
 
     Args:
         output: Output folder.

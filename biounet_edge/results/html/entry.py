@@ -38,7 +38,7 @@ class Entry:
 
 
 def make_entry(prediction: Prediction) -> Entry:
-    """Reduces a prediction to what the report shows of it.
+    """Reduce a prediction to what the report shows of it.
 
     As in an overlay, only indicators that are present are drawn: a heatmap is divided by its own maximum and
     has a hot spot for an absent indicator too.
@@ -73,7 +73,7 @@ def make_entry(prediction: Prediction) -> Entry:
 
 
 def data_url(kind: str, content: bytes) -> str:
-    """Writes a file as an address that holds it.
+    """Write a file as an address that holds it.
 
     Args:
         kind: Media type, such as "image/png".
@@ -86,7 +86,7 @@ def data_url(kind: str, content: bytes) -> str:
 
 
 def _outline(finding: IndicatorFinding, canvas: tuple[int, int]) -> str:
-    """Follows the borders of a mask and of its holes; a path stays sharp however far it is enlarged."""
+    """Follow the borders of a mask and of its holes; a path stays sharp however far it is enlarged."""
     mask = finding.mask_at(canvas)
     if mask is None or not mask.any():
         return ""
@@ -95,7 +95,7 @@ def _outline(finding: IndicatorFinding, canvas: tuple[int, int]) -> str:
 
 
 def _path(corners: NDArray[np.integer[Any] | np.floating[Any]]) -> str:
-    """Writes a closed polygon, shape (n, 2), as an absolute start and relative steps."""
+    """Write a closed polygon, shape (n, 2), as an absolute start and relative steps."""
     steps = " ".join(str(value) for value in np.diff(corners, axis=0).ravel().tolist())
     return f"M{corners[0, 0]} {corners[0, 1]}l{steps or '0 0'}z".replace(" -", "-")
 

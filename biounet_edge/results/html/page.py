@@ -1,4 +1,4 @@
-"""The page around the cards: what stands before them and after them."""
+"""The page around the cards: what comes before them and after them."""
 
 import hashlib
 from base64 import b64encode
@@ -32,7 +32,7 @@ class Counts:
 
 
 def render_page(run: Run, counts: Counts, failures: list[str], written: datetime) -> tuple[str, str]:
-    """Writes all but the cards.
+    """Write all but the cards.
 
     Args:
         run: What was to be done.
@@ -41,7 +41,7 @@ def render_page(run: Run, counts: Counts, failures: list[str], written: datetime
         written: Time of the report.
 
     Returns:
-        What stands before the cards and after them.
+        What comes before the cards and after them.
     """
     manifest = run.manifest
     style, script = _style(manifest.notice), _read("report.js")
@@ -131,7 +131,7 @@ def _layer_boxes(run: Run) -> list[str]:
 
 
 def _style(notice: str | None) -> str:
-    """Adds to the style sheet what follows from the indicators and the notice."""
+    """Add to the style sheet what follows from the indicators and the notice."""
     rules = [_read("report.css")]
     for name, colour in COLOURS.items():
         red_green_blue = " ".join(map(str, colour))
@@ -148,7 +148,7 @@ def _style(notice: str | None) -> str:
 
 
 def _policy(style: str, script: str, beside: bool) -> str:
-    """Forbids everything but this very style, this very script and the pictures."""
+    """Forbid everything but this very style, this very script and the pictures."""
     pictures = "data: 'self' file:" if beside else "data:"
     return escape(
         f"default-src 'none'; img-src {pictures}; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "

@@ -20,4 +20,4 @@ class Run:
     total: int
     """Number of photographs that were to be read."""
     beside: bool
-    """Whether the photographs lie beside the page, in place of being in it."""
+    """Whether the photographs are beside the page, in place of being in it."""

@@ -24,7 +24,7 @@ class Step:
 
 
 def steps(row: dict[str, Any]) -> list[Step]:
-    """Lines up the bias and the contributions.
+    """Line up the bias and the contributions.
 
     Args:
         row: A prediction's numbers, from `Prediction.to_dict`.
@@ -39,7 +39,7 @@ def steps(row: dict[str, Any]) -> list[Step]:
 
 
 def logit_of(probability: float, temperature: float) -> float | None:
-    """Says from which log-odds on a probability is reached.
+    """Return the log-odds that a probability needs.
 
     Args:
         probability: In [0, 1].
@@ -64,7 +64,7 @@ class Axis:
 
     @classmethod
     def around(cls, values: list[float]) -> "Axis":
-        """Chooses a short axis that holds all values, of few lengths so that cards can be compared.
+        """Choose a short axis that holds all values, of few lengths so that cards can be compared.
 
         Args:
             values: Log-odds.
@@ -76,7 +76,7 @@ class Axis:
         return cls(-max(low, high / 2), max(high, low / 2))
 
     def labels(self) -> str:
-        """Writes the numbers at both ends and at zero.
+        """Write the numbers at both ends and at zero.
 
         Returns:
             An SVG element.
@@ -92,7 +92,7 @@ class Axis:
         return f'<svg class="axis" role="presentation" focusable="false">{"".join(texts)}</svg>'
 
     def bar(self, start: float, end: float, kind: str, threshold: float | None) -> str:
-        """Draws one bar, with lines that lead from the bar above it to the one beneath it.
+        """Draw one bar, with lines that lead from the bar above it to the one beneath it.
 
         Args:
             start: Log-odds where it begins.
@@ -124,10 +124,10 @@ class Axis:
         return f'<line class="{kind}" x1="{x}" x2="{x}" y1="{top}%" y2="{bottom}%"/>'
 
     def _at(self, value: float) -> float:
-        """Places a value on the axis, in percent of its length."""
+        """Place a value on the axis, in percent of its length."""
         return 100 * (value - self.low) / (self.high - self.low)
 
 
 def _power_of_two(value: float) -> float:
-    """Rounds up to 1, 2, 4, 8, ..."""
+    """Round up to 1, 2, 4, 8, ..."""
     return float(2.0 ** math.ceil(math.log2(max(1.0, value))))

@@ -41,7 +41,7 @@ class ReportWriter:
     def __init__(
         self, output: Path, bundle: Bundle, level: Level, device: str, total: int, *, resume: bool = False
     ) -> None:
-        """Starts the report.
+        """Start the report.
 
         Args:
             output: Output folder; made where it is missing.
@@ -64,7 +64,7 @@ class ReportWriter:
             raise output_error(self._path, error) from error
 
     def write(self, image: InputImage, outcome: Prediction | PredictionFailure) -> None:
-        """Adds one outcome.
+        """Add one outcome.
 
         Args:
             image: The image file.
@@ -87,7 +87,7 @@ class ReportWriter:
         self._add(render_card(entry, image.stem, self._order, url, self._run), outcome)
 
     def has(self, image: InputImage, outcome: Prediction | PredictionFailure) -> bool:
-        """Says whether `keep` can add an outcome.
+        """Return whether `keep` can add an outcome.
 
         Args:
             image: The image file.
@@ -102,7 +102,7 @@ class ReportWriter:
         return isinstance(outcome, PredictionFailure) or self._earlier_card(image.stem, outcome) is not None
 
     def keep(self, image: InputImage, outcome: Prediction | PredictionFailure) -> None:
-        """Adds an outcome that an earlier run computed, with that run's card.
+        """Add an outcome that an earlier run computed, with that run's card.
 
         Args:
             image: The image file.
@@ -162,13 +162,13 @@ class ReportWriter:
         self._counts.melanoma += outcome.melanoma
 
     def __enter__(self) -> Self:
-        """Returns itself."""
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Puts the report in its place; after an error only if that succeeds and there is something in it.
+        """Put the report in its place; after an error only if that succeeds and there is something in it.
 
         Raises:
             OutputError: If it cannot be written.
@@ -182,7 +182,7 @@ class ReportWriter:
                 self._close()
 
     def _close(self) -> None:
-        """Puts the page together: what stands before the cards is known only now."""
+        """Put the page together: what comes before the cards is known only now."""
         before, after = render_page(self._run, self._counts, self._failures, datetime.now().astimezone())
         placed = False
         page: PendingFile | None = None
