@@ -168,6 +168,10 @@ class PredictionFailure:
         return {"image": self.source, "sha256": self.sha256, "status": "error", "error": self.error}
 
 
+Outcome = Prediction | PredictionFailure
+"""What comes of a photograph."""
+
+
 def make_prediction(
     manifest: Manifest,
     level: Level,

@@ -21,7 +21,7 @@ from biounet_edge.checks.selection import open_backend
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
 from biounet_edge.photographs.decoding import reduce_to, resize_to_input
 from biounet_edge.photographs.source import Source, open_source
-from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
+from biounet_edge.prediction import Outcome, Prediction, PredictionFailure, make_prediction
 
 
 class Predictor:
@@ -97,7 +97,7 @@ class Predictor:
 
     def stream(
         self, sources: Iterable[Source], *, batch_size: int = 8, preview_px: int = 0
-    ) -> Iterator[Prediction | PredictionFailure]:
+    ) -> Iterator[Outcome]:
         """Read any number of photographs in bounded memory.
 
         Several threads decode ahead of the backend, and the backend computes ahead of the caller, so that it
@@ -117,7 +117,7 @@ class Predictor:
         remaining = iter(sources)
         decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         device = ThreadPoolExecutor(1, thread_name_prefix="device")
-        batches: deque[Future[Iterator[Prediction | PredictionFailure]]] = deque()
+        batches: deque[Future[Iterator[Outcome]]] = deque()
         try:
             while True:
                 while len(batches) < 2:
@@ -169,9 +169,7 @@ class Predictor:
         except MemoryError:  # of this machine at this moment, and not of this content
             return PredictionFailure(opened.name, "the image is too large for the memory that is free now")
 
-    def _predict_batch(
-        self, batch: "Iterable[_Prepared | PredictionFailure]"
-    ) -> Iterator[Prediction | PredictionFailure]:
+    def _predict_batch(self, batch: "Iterable[_Prepared | PredictionFailure]") -> Iterator[Outcome]:
         """Compute at once, and make predictions one by one when asked: the next batch waits for neither."""
         items = list(batch)
         prepared = [item.pixels for item in items if isinstance(item, _Prepared)]
@@ -182,9 +180,7 @@ class Predictor:
             for item in items
         )
 
-    def _make_outcome(
-        self, item: "_Prepared", outputs: dict[str, NDArray[np.float32]], row: int
-    ) -> Prediction | PredictionFailure:
+    def _make_outcome(self, item: "_Prepared", outputs: dict[str, NDArray[np.float32]], row: int) -> Outcome:
         # Copies, because a view would keep the whole batch alive as long as one of its predictions.
         own = {name: array[row].copy() for name, array in outputs.items()}
         if not all(np.isfinite(array).all() for array in own.values()):

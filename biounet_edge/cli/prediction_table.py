@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from biounet_edge.indicators import INDICATORS, indicator_label
-from biounet_edge.prediction import Prediction, PredictionFailure
+from biounet_edge.prediction import Outcome, PredictionFailure
 from biounet_edge.results.text import printable
 
 _CAPTION = "Per indicator: probability (bold if present, dim if absent) and log-odds added to melanoma."
@@ -51,7 +51,7 @@ class PredictionTable:
         self.failures = 0
         self._rows: list[tuple[str, list[_Cell]]] = []
 
-    def add(self, outcome: Prediction | PredictionFailure) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Add a row, as long as there is room.
 
         Args:
@@ -82,7 +82,7 @@ class PredictionTable:
             console.print(f"and {self.total - len(self._rows)} more in predictions.csv", highlight=False)
 
 
-def _cells(outcome: Prediction | PredictionFailure) -> list[_Cell]:
+def _cells(outcome: Outcome) -> list[_Cell]:
     if isinstance(outcome, PredictionFailure):
         return [(("not read",), "red")]
     cells: list[_Cell] = [((f"{outcome.melanoma_probability:.0%}",), "bold red" if outcome.melanoma else "")]

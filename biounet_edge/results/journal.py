@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from biounet_edge.errors import InputError, OutputError
+from biounet_edge.prediction import Outcome
 from biounet_edge.results.kinds import KINDS
-from biounet_edge.results.outcome_record import Outcome, outcome_from_dict
+from biounet_edge.results.outcome_record import outcome_from_dict
 from biounet_edge.results.tables import TABLE_NAMES
 from biounet_edge.storage import output_error, remove_leftovers
 

@@ -3,10 +3,7 @@
 from typing import Any
 
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.prediction import IndicatorFinding, Prediction, PredictionFailure
-
-Outcome = Prediction | PredictionFailure
-"""What comes of an image."""
+from biounet_edge.prediction import IndicatorFinding, Outcome, Prediction, PredictionFailure
 
 
 def outcome_from_dict(record: dict[str, Any]) -> Outcome:

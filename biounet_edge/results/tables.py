@@ -10,8 +10,7 @@ from typing import Any
 
 from biounet_edge.errors import OutputError
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.prediction import Prediction, PredictionFailure
-from biounet_edge.results.outcome_record import Outcome
+from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 from biounet_edge.storage import PendingFile, output_error
 
 TABLE_NAMES = ("predictions.csv", "predictions.jsonl")

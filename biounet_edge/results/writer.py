@@ -11,12 +11,11 @@ from typing import Self
 
 from biounet_edge.errors import OutputError
 from biounet_edge.photographs.discovery import InputImage
-from biounet_edge.prediction import Prediction, PredictionFailure
+from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 from biounet_edge.results.dicom.files import DicomFiles
 from biounet_edge.results.images import write_image_files
 from biounet_edge.results.journal import FinishedEntry, Journal
 from biounet_edge.results.kinds import Save
-from biounet_edge.results.outcome_record import Outcome
 from biounet_edge.results.tables import Tables
 
 _WORKERS = min(4, os.cpu_count() or 1)

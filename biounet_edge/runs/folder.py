@@ -24,13 +24,13 @@ import cv2
 from biounet_edge.errors import ImageError, InputError, OutputError
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.photographs.file import checksum
+from biounet_edge.prediction import Outcome
 from biounet_edge.predictor import Predictor
 from biounet_edge.results.dicom.files import DicomFiles
 from biounet_edge.results.html import ReportWriter, forget_cards
 from biounet_edge.results.html.entry import PICTURE_PX
 from biounet_edge.results.journal import FinishedEntry, Journal
 from biounet_edge.results.kinds import Save
-from biounet_edge.results.outcome_record import Outcome
 from biounet_edge.results.overlay import OVERLAY_PX
 from biounet_edge.results.writer import ResultWriter
 from biounet_edge.version import __version__

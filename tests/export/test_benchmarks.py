@@ -20,7 +20,7 @@ from biounet_edge.benchmark import peak
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import InputError
 from biounet_edge.photographs.discovery import InputImage
-from biounet_edge.results.outcome_record import Outcome
+from biounet_edge.prediction import Outcome
 from biounet_edge.results.writer import ResultWriter
 from tests.export.conftest import SIZE_PX, rendered_images
 from train.data.dataset import normalise

@@ -13,7 +13,7 @@ from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.manifest import Level
 from biounet_edge.errors import OutputError
 from biounet_edge.photographs.discovery import InputImage
-from biounet_edge.prediction import Prediction, PredictionFailure
+from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 from biounet_edge.results.html.card import escaped, folder_text, render_card, render_failure
 from biounet_edge.results.html.card_file import CardFile
 from biounet_edge.results.html.entry import data_url, make_entry
@@ -63,7 +63,7 @@ class ReportWriter:
         except OSError as error:
             raise output_error(self._path, error) from error
 
-    def write(self, image: InputImage, outcome: Prediction | PredictionFailure) -> None:
+    def write(self, image: InputImage, outcome: Outcome) -> None:
         """Add one outcome.
 
         Args:
@@ -86,7 +86,7 @@ class ReportWriter:
             url = data_url("image/jpeg", entry.photograph)
         self._add(render_card(entry, image.stem, self._order, url, self._run), outcome)
 
-    def has(self, image: InputImage, outcome: Prediction | PredictionFailure) -> bool:
+    def has(self, image: InputImage, outcome: Outcome) -> bool:
         """Return whether `keep` can add an outcome.
 
         Args:
@@ -101,7 +101,7 @@ class ReportWriter:
         """
         return isinstance(outcome, PredictionFailure) or self._earlier_card(image.stem, outcome) is not None
 
-    def keep(self, image: InputImage, outcome: Prediction | PredictionFailure) -> None:
+    def keep(self, image: InputImage, outcome: Outcome) -> None:
         """Add an outcome that an earlier run computed, with that run's card.
 
         Args:
