@@ -1,11 +1,8 @@
 import platform
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
-
-from biounet_edge.cli.prediction_table import _cells
 
 WORK = """
 import resource, sys, threading
@@ -40,11 +37,3 @@ def test_share_cores_leaves_opencv_one_thread():
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory by this rule")
 def test_share_cores_keeps_the_memory_of_one_photograph_for_the_next():
     assert run("share")[0] < run()[0] / 5
-
-
-@pytest.mark.parametrize(("present", "style"), [(True, "bold"), (False, "dim"), (None, "")])
-def test_cell_of_an_indicator_shows_whether_it_is_present(undecided_predictor, photograph, present, style):
-    prediction = undecided_predictor.predict(photograph)
-    streaks = replace(prediction.indicators["streaks"], present=present)
-    _, cell = _cells(replace(prediction, indicators={"streaks": streaks}))
-    assert cell == ((f"{streaks.probability:.0%}", f"{streaks.contribution:+.1f}"), style)
