@@ -14,12 +14,12 @@ from typing import Annotated, Literal
 import typer
 
 from benchmarks.machine import describe_machine
-from biounet_edge.discovery import discover
+from biounet_edge.backends.processor import usable_threads
+from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.errors import BiounetEdgeError, InputError
-from biounet_edge.manifest import Level, Precision
+from biounet_edge.photographs.discovery import discover
 from biounet_edge.prediction import PredictionFailure
 from biounet_edge.predictor import Predictor
-from biounet_edge.processor import usable_threads
 
 
 @dataclass(frozen=True)

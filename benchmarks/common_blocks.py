@@ -17,12 +17,12 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe_machine
-from biounet_edge.bundle import Bundle
-from biounet_edge.discovery import discover
-from biounet_edge.image import read_input
+from biounet_edge.backends.processor import usable_threads
+from biounet_edge.backends.telemetry import import_onnxruntime
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.processor import usable_threads
-from biounet_edge.telemetry import import_onnxruntime
+from biounet_edge.photographs.decoding import read_input
+from biounet_edge.photographs.discovery import discover
 from export.components import FUSION, decoder_name, encoder_name
 from export.compose import LEVEL_OUTPUTS, join
 from export.merge import merge_equal

@@ -22,12 +22,12 @@ from rich.text import Text
 from benchmarks.comparison import Comparison, Row, compare, not_opened
 from benchmarks.machine import describe_machine
 from benchmarks.sides import BASELINE, SIDES, open_side
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import Level
 from biounet_edge.cli.console import print_json
-from biounet_edge.discovery import discover
 from biounet_edge.errors import BiounetEdgeError, InputError
-from biounet_edge.image import read_input
-from biounet_edge.manifest import Level
+from biounet_edge.photographs.decoding import read_input
+from biounet_edge.photographs.discovery import discover
 from export.restore import restore_model
 from train.flops import count
 

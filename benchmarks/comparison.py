@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from benchmarks.machine import Machine
 from benchmarks.parts import Arrays
 from benchmarks.sides import BASELINE, SIDES, Side
-from biounet_edge.agreement import Agreement, AgreementMeter
 from biounet_edge.benchmark.peak import PeakMeter
+from biounet_edge.bundle.manifest import Level, Manifest, Precision
+from biounet_edge.checks.agreement import Agreement, AgreementMeter
 from biounet_edge.errors import BackendUnavailableError
-from biounet_edge.manifest import Level, Manifest, Precision
 
 PAUSE_S = 0.05
 """Between two sides: threads of the last one still look for work for some milliseconds, on the same cores."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.parts import ComputePart, Part
-from biounet_edge.manifest import Level
+from biounet_edge.bundle.manifest import Level
 from train.encoders import HEATMAPS, Encoder
 from train.encoders.efficientnet_lite0 import EfficientNetLite0, InvertedResidual
 from train.encoders.resnet50 import Bottleneck, ResNet50

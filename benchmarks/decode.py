@@ -1,9 +1,9 @@
 """`python -m benchmarks.decode [PHOTOGRAPH]`: a 24-megapixel JPEG from its file to the network's input.
 
 Two ways in alternation, both with reading the file and seeing that all of it is there: every pixel decoded
-and then resized, and what `biounet_edge.image.read_input` does. The JPEG is made of one photograph, enlarged,
-with a sensor's noise on it: without noise it would have a fifth of the bytes that a camera writes, and most
-of a camera's decoding time goes by bytes.
+and then resized, and what `biounet_edge.photographs.decoding.read_input` does. The JPEG is made of one
+photograph, enlarged, with a sensor's noise on it: without noise it would have a fifth of the bytes that a
+camera writes, and most of a camera's decoding time goes by bytes.
 """
 
 import tempfile
@@ -23,8 +23,8 @@ from rich.console import Console
 from benchmarks.machine import Machine, describe_machine
 from biounet_edge.cli.console import print_json
 from biounet_edge.errors import BiounetEdgeError
-from biounet_edge.image import decode, read_input, reduction, resize_to_input
-from biounet_edge.image_header import read_header
+from biounet_edge.photographs.decoding import decode, read_input, reduction, resize_to_input
+from biounet_edge.photographs.header import read_header
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "ISIC_0000166.jpg"
 """What the JPEG is made of where no photograph is given."""

@@ -21,7 +21,7 @@ import torch
 import typer
 from torch import Tensor
 
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
 from export.restore import restore_model
 from train.checkpoint import save_model
 from train.network import BioUNet

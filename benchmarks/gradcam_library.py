@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.parts import ComputePart, Part
+from biounet_edge.bundle.manifest import Level
 from biounet_edge.errors import InputError
-from biounet_edge.manifest import Level
 from train.encoders import Encoder
 from train.gradcam import divide_by_maximum
 from train.network import IndicatorNetwork

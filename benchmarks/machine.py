@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
 
-from biounet_edge.processor import processor_name
+from biounet_edge.backends.processor import processor_name
 
 PACKAGES = ("torch", "grad-cam", "onnxruntime", "openvino", "numpy", "opencv-python-headless", "biounet-edge")
 

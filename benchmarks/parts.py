@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from biounet_edge.bundle.manifest import Level
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import Level
 from train.data.dataset import normalise
 from train.gradcam import divide_by_maximum, explain, stack_heatmaps
 from train.network import BioUNet, IndicatorNetwork

@@ -1,4 +1,4 @@
-"""What a model makes of changes that nobody sees: the yardstick of `biounet_edge.agreement.GATES`.
+"""What a model makes of changes that nobody sees: the yardstick of `biounet_edge.checks.agreement.GATES`.
 
 A shorter number format may change answers as much as a grey level of noise or a JPEG of quality 95 does, in
 float32 on the same photographs, and not more.
@@ -16,11 +16,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from biounet_edge.agreement import Agreement, AgreementMeter
-from biounet_edge.backends.selection import open_backend
-from biounet_edge.bundle import Bundle
-from biounet_edge.discovery import discover
-from biounet_edge.image import read_input
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.checks.agreement import Agreement, AgreementMeter
+from biounet_edge.checks.selection import open_backend
+from biounet_edge.photographs.decoding import read_input
+from biounet_edge.photographs.discovery import discover
 
 Image = NDArray[np.uint8]
 

@@ -25,18 +25,18 @@ from rich.text import Text
 
 from benchmarks.machine import Machine, describe_machine
 from benchmarks.processes import first_result_s, resident_mb
-from biounet_edge.bundle import Bundle
+from biounet_edge.backends.processor import usable_threads
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.cli.console import print_json
-from biounet_edge.cli.output import share_cores
-from biounet_edge.discovery import InputImage, discover
+from biounet_edge.cli.process import share_cores
 from biounet_edge.errors import BiounetEdgeError, InputError
-from biounet_edge.folder_run import RunOptions, run_folder
-from biounet_edge.image import read_input
-from biounet_edge.manifest import Level, Precision
+from biounet_edge.photographs.decoding import read_input
+from biounet_edge.photographs.discovery import InputImage, discover
 from biounet_edge.prediction import PredictionFailure
 from biounet_edge.predictor import Predictor
-from biounet_edge.processor import usable_threads
-from biounet_edge.result_files import Save, parse_save
+from biounet_edge.results.kinds import Save, parse_save
+from biounet_edge.runs.folder import RunOptions, run_folder
 
 PARTS = 5
 """The run is measured in so many parts, inference alone after each."""

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import InputError
 
 _COMMAND = "from biounet_edge.cli.main import main; main()"

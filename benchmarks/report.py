@@ -19,11 +19,11 @@ from rich.console import Console
 from benchmarks.machine import Machine, describe_machine
 from biounet_edge import InputError, Prediction, Predictor
 from biounet_edge.cli.console import print_json, say
-from biounet_edge.cli.output import share_cores
-from biounet_edge.discovery import InputImage, discover
+from biounet_edge.cli.process import share_cores
 from biounet_edge.errors import BiounetEdgeError
-from biounet_edge.report import REPORT_NAME, ReportWriter
-from biounet_edge.report.entry import PICTURE_PX
+from biounet_edge.photographs.discovery import InputImage, discover
+from biounet_edge.results.html import REPORT_NAME, ReportWriter
+from biounet_edge.results.html.entry import PICTURE_PX
 
 
 @dataclass(frozen=True)

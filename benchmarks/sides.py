@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.parts import Arrays, ComputePart, answer, eager_part
-from biounet_edge.backends.selection import open_backend
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import Level, Precision
+from biounet_edge.checks.selection import open_backend
 from biounet_edge.errors import InputError
-from biounet_edge.manifest import Level, Precision
 from train.network import BioUNet
 
 BASELINE = "eager"

@@ -20,11 +20,11 @@ import typer
 from benchmarks.machine import Machine, describe_machine
 from benchmarks.processes import resident_mb
 from biounet_edge import BiounetEdgeError, Predictor
-from biounet_edge.cli.output import share_cores
-from biounet_edge.discovery import InputImage, discover
-from biounet_edge.folder_run import RunOptions, run_folder
-from biounet_edge.image import decode, resize_to_input
-from biounet_edge.processor import usable_threads
+from biounet_edge.backends.processor import usable_threads
+from biounet_edge.cli.process import share_cores
+from biounet_edge.photographs.decoding import decode, resize_to_input
+from biounet_edge.photographs.discovery import InputImage, discover
+from biounet_edge.runs.folder import RunOptions, run_folder
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 HEIGHT, WIDTH = 192, 256

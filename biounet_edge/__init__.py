@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from biounet_edge.version import __version__
 
 if TYPE_CHECKING:
-    from biounet_edge.bundle import Bundle, default_bundle
+    from biounet_edge.bundle.folder import Bundle, default_bundle
+    from biounet_edge.checks.verification import verify
     from biounet_edge.errors import (
         BackendUnavailableError,
         BiounetEdgeError,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from biounet_edge.indicators import INDICATORS
     from biounet_edge.prediction import IndicatorFinding, Prediction, PredictionFailure
     from biounet_edge.predictor import Predictor
-    from biounet_edge.verification import verify
 
 __all__ = [
     "INDICATORS",
@@ -58,13 +58,13 @@ __all__ = [
 
 _MODULES = {
     "INDICATORS": "indicators",
-    "Bundle": "bundle",
+    "Bundle": "bundle.folder",
     "IndicatorFinding": "prediction",
     "Prediction": "prediction",
     "PredictionFailure": "prediction",
     "Predictor": "predictor",
-    "default_bundle": "bundle",
-    "verify": "verification",
+    "default_bundle": "bundle.folder",
+    "verify": "checks.verification",
 }
 
 

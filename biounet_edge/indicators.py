@@ -16,7 +16,7 @@ Source: Codella et al., Skin Lesion Analysis Toward Melanoma Detection 2018, arX
 
 
 def indicator_label(name: str) -> str:
-    """Writes an indicator's name for people.
+    """Write an indicator's name for people.
 
     Args:
         name: One of `INDICATORS`.

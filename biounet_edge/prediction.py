@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.manifest import Level, Manifest
+from biounet_edge.bundle.manifest import Level, Manifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ class IndicatorFinding:
         return self.mask_at(self.source_size)
 
     def mask_at(self, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """Makes the mask at another size than the photograph's.
+        """Make the mask at another size than the photograph's.
 
         Args:
             size: (height, width) in pixels.
@@ -81,7 +81,7 @@ class IndicatorFinding:
         return _stretch(self.model_mask_probability, size) >= self.mask_threshold
 
     def heatmap_at(self, size: tuple[int, int]) -> NDArray[np.float32] | None:
-        """Makes the heatmap at another size than the photograph's.
+        """Make the heatmap at another size than the photograph's.
 
         Args:
             size: (height, width) in pixels.
@@ -92,7 +92,7 @@ class IndicatorFinding:
         return None if self.model_heatmap is None else _to_size(self.model_heatmap, size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Makes the numbers ready for JSON.
+        """Make the numbers ready for JSON.
 
         Returns:
             Every number; no arrays.
@@ -124,11 +124,11 @@ class Prediction:
     preview: NDArray[np.uint8] | None = field(default=None, repr=False)
     """The photograph, reduced, RGB, where it was asked for; else None."""
     sha256: str | None = None
-    """SHA-256 of the image file's content, in hexadecimal, for a frame with "#" and its number behind that
+    """SHA-256 of the image file's content, in hexadecimal, for a frame with "#" and its number after that
     content; None where pixels were given."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Makes the numbers ready for JSON.
+        """Make the numbers ready for JSON.
 
         Returns:
             Every number; no arrays.
@@ -150,22 +150,26 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class PredictionFailure:
-    """A photograph that could not be read; the stream goes on behind it."""
+    """A photograph that could not be read; the stream goes on after it."""
 
     source: str
     """Path of the photograph as it was given."""
     error: str
     """The reason, one sentence."""
     sha256: str | None = None
-    """SHA-256 of the content in which the reason lies; None where the file itself could not be read."""
+    """SHA-256 of the content that is the reason; None where the file itself could not be read."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Makes the failure ready for JSON.
+        """Make the failure ready for JSON.
 
         Returns:
             Path, checksum, status and reason.
         """
         return {"image": self.source, "sha256": self.sha256, "status": "error", "error": self.error}
+
+
+Outcome = Prediction | PredictionFailure
+"""What comes of a photograph."""
 
 
 def make_prediction(
@@ -177,7 +181,7 @@ def make_prediction(
     preview: NDArray[np.uint8] | None = None,
     sha256: str | None = None,
 ) -> Prediction:
-    """Applies a bundle's operating points to the graph's outputs for one image.
+    """Apply a bundle's operating points to the graph's outputs for one image.
 
     Args:
         manifest: The bundle's manifest.
@@ -232,7 +236,7 @@ def _to_size(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
 
 def _stretch(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Undoes the stretch of `resize_to_input`: pixel centres fall where they were."""
+    """Undo the stretch of `resize_to_input`: pixel centres fall where they were."""
     height, width = size
     shrinks = height < array.shape[0] and width < array.shape[1]
     resized = cv2.resize(

@@ -1,11 +1,9 @@
 """The whole runtime: photograph -> decode -> resize -> backend -> prediction."""
 
-import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
@@ -17,18 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.backends import Backend
-from biounet_edge.backends.selection import open_backend
-from biounet_edge.bundle import Bundle
-from biounet_edge.dicom.content import Frame
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import Level, Precision
+from biounet_edge.checks.selection import open_backend
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
-from biounet_edge.image import Photograph, read_photograph, reduce_to, resize_to_input
-from biounet_edge.image_file import frame_checksum, read_file, turn_of
-from biounet_edge.manifest import Level, Precision
-from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
-
-Source = str | Path | bytes | Frame | NDArray[np.uint8]
-"""A photograph: a path, the bytes of an image file, one frame of a DICOM file, or RGB pixels of shape
-(H0, W0, 3), uint8."""
+from biounet_edge.photographs.decoding import reduce_to, resize_to_input
+from biounet_edge.photographs.source import Source, open_source
+from biounet_edge.prediction import Outcome, Prediction, PredictionFailure, make_prediction
 
 
 class Predictor:
@@ -45,7 +38,7 @@ class Predictor:
         precision: Precision | Literal["auto"] = "auto",
         level: Level = "full",
     ) -> None:
-        """Opens the bundle, checks it and loads the level's graph, once.
+        """Open the bundle, check it and load the level's graph, once.
 
         Args:
             bundle: Folder of the bundle, or an opened one; None for the demo bundle of this package.
@@ -72,7 +65,7 @@ class Predictor:
         self._backend: Backend | None = selection.backend
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        """Pickles what the predictor was made from, so that a worker process loads one of its own."""
+        """Pickle what the predictor was made from, so that a worker process loads one of its own."""
         device, precision = self._asked
         make = partial(Predictor, device=device, precision=precision, level=self.level)
         return make, (self.bundle.folder,)
@@ -85,7 +78,7 @@ class Predictor:
         return self._backend
 
     def predict(self, source: Source) -> Prediction:
-        """Reads one photograph.
+        """Read one photograph.
 
         Args:
             source: Path, bytes of an image file, one frame of a DICOM file, or RGB pixels, shape (H0, W0, 3),
@@ -104,8 +97,8 @@ class Predictor:
 
     def stream(
         self, sources: Iterable[Source], *, batch_size: int = 8, preview_px: int = 0
-    ) -> Iterator[Prediction | PredictionFailure]:
-        """Reads any number of photographs in bounded memory.
+    ) -> Iterator[Outcome]:
+        """Read any number of photographs in bounded memory.
 
         Several threads decode ahead of the backend, and the backend computes ahead of the caller, so that it
         waits for neither. At most two batches are taken from the sources and not yet given back.
@@ -124,17 +117,18 @@ class Predictor:
         remaining = iter(sources)
         decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         device = ThreadPoolExecutor(1, thread_name_prefix="device")
-        batches: deque[Future[Iterator[Prediction | PredictionFailure]]] = deque()
+        batches: deque[Future[Iterator[Outcome]]] = deque()
         try:
             while True:
                 while len(batches) < 2:
-                    batch = [
+                    decoded = [
                         decoders.submit(self._prepare, source, preview_px)
                         for source in islice(remaining, batch_size)
                     ]
-                    if not batch:
+                    if not decoded:
                         break
-                    batches.append(device.submit(self._predict_decoded, batch))
+                    batch = (future.result() for future in decoded)  # waits in the thread of the device
+                    batches.append(device.submit(self._predict_batch, batch))
                 if not batches:
                     return
                 yield from batches.popleft().result()
@@ -143,72 +137,50 @@ class Predictor:
             device.shutdown(cancel_futures=True)
 
     def close(self) -> None:
-        """Releases the backend; a second call does nothing."""
+        """Release the backend; a second call does nothing."""
         if self._backend is not None:
             self._backend.close()
             self._backend = None
 
     def __enter__(self) -> Self:
-        """Returns itself."""
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Releases the backend."""
+        """Release the backend."""
         self.close()
 
     def _prepare(self, source: Source, preview_px: int) -> "_Prepared | PredictionFailure":
-        spec, sha256 = self.bundle.manifest.input, None
+        spec, opened = self.bundle.manifest.input, open_source(source)
         try:
-            if isinstance(source, np.ndarray):
-                photograph = Photograph(_check_pixels(source), (source.shape[0], source.shape[1]))
-            elif isinstance(source, Frame):  # of a file that may be too large to be held for each of them
-                sha256 = frame_checksum(source)
-                photograph = read_photograph(source, spec.height, spec.width)
-                if frame_checksum(source) != sha256:
-                    sha256 = None  # which of the two contents was decoded cannot be told
-                    raise ImageError(
-                        "the file changed while it was read: wait until it is complete and start again"
-                    )
-            else:
-                with nullcontext() if isinstance(source, bytes) else turn_of(Path(source)):
-                    data = source if isinstance(source, bytes) else read_file(Path(source))
-                    sha256 = hashlib.sha256(data).hexdigest()
-                    photograph = read_photograph(data, spec.height, spec.width)
-                    del data
+            photograph = opened.read(spec.height, spec.width)
             return _Prepared(
-                source=_name(source),
+                source=opened.name,
                 size=photograph.size,
                 pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
                 preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
-                sha256=sha256,
+                sha256=opened.sha256,
             )
         except ImageError as error:
-            return PredictionFailure(_name(source), str(error), sha256 if error.is_of_content else None)
+            sha256 = opened.sha256 if error.is_of_content else None
+            return PredictionFailure(opened.name, str(error), sha256)
         except MemoryError:  # of this machine at this moment, and not of this content
-            return PredictionFailure(_name(source), "the image is too large for the memory that is free now")
+            return PredictionFailure(opened.name, "the image is too large for the memory that is free now")
 
-    def _predict_decoded(
-        self, batch: "list[Future[_Prepared | PredictionFailure]]"
-    ) -> Iterator[Prediction | PredictionFailure]:
-        return self._predict_batch([future.result() for future in batch])
-
-    def _predict_batch(
-        self, batch: "Sequence[_Prepared | PredictionFailure]"
-    ) -> Iterator[Prediction | PredictionFailure]:
-        """Computes at once and finishes one by one, when asked: no next batch waits for either."""
-        prepared = [item.pixels for item in batch if isinstance(item, _Prepared)]
+    def _predict_batch(self, batch: "Iterable[_Prepared | PredictionFailure]") -> Iterator[Outcome]:
+        """Compute at once, and make predictions one by one when asked: the next batch waits for neither."""
+        items = list(batch)
+        prepared = [item.pixels for item in items if isinstance(item, _Prepared)]
         outputs = self.backend.run(np.stack(prepared)) if prepared else {}  # each (N, ...)
         rows = count()
         return (
-            item if isinstance(item, PredictionFailure) else self._finish(item, outputs, next(rows))
-            for item in batch
+            item if isinstance(item, PredictionFailure) else self._make_outcome(item, outputs, next(rows))
+            for item in items
         )
 
-    def _finish(
-        self, item: "_Prepared", outputs: dict[str, NDArray[np.float32]], row: int
-    ) -> Prediction | PredictionFailure:
+    def _make_outcome(self, item: "_Prepared", outputs: dict[str, NDArray[np.float32]], row: int) -> Outcome:
         # Copies, because a view would keep the whole batch alive as long as one of its predictions.
         own = {name: array[row].copy() for name, array in outputs.items()}
         if not all(np.isfinite(array).all() for array in own.values()):
@@ -228,17 +200,3 @@ class _Prepared:
     pixels: NDArray[np.uint8]
     preview: NDArray[np.uint8] | None
     sha256: str | None
-
-
-def _name(source: Source) -> str:
-    if isinstance(source, bytes | np.ndarray):
-        return "<bytes>" if isinstance(source, bytes) else "<array>"
-    return str(source)
-
-
-def _check_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(
-            f"expected RGB pixels of shape (height, width, 3) and type uint8, got {image.shape} {image.dtype}"
-        )
-    return image

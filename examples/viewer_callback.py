@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge import ImageError, Prediction, Predictor
-from biounet_edge.image import decode
-from biounet_edge.overlay import draw_overlay
+from biounet_edge.photographs.decoding import decode
+from biounet_edge.results.overlay import draw_overlay
 
 Deliver = Callable[[Path, Prediction | None, NDArray[np.uint8] | None, str], None]
 """Gets the photograph, its prediction, the overlay (RGB, uint8) and, where there is none, the reason."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.bundle import GOLDEN_NAME
+from biounet_edge.bundle.folder import GOLDEN_NAME
+from biounet_edge.bundle.manifest import GraphPrecision, WeightFormat
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import GraphPrecision, WeightFormat
 from export.draft import Draft
 from export.folder import new_folder
 from export.golden import read_golden_images, render_golden_images

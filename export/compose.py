@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from biounet_edge.bundle.manifest import InputSpec, Level
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import InputSpec, Level
 from export.components import FUSION, add_output, decoder_name, encoder_name

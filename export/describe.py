@@ -6,9 +6,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from biounet_edge.bundle import graph_file
-from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import (
+from biounet_edge.bundle.folder import graph_file
+from biounet_edge.bundle.manifest import (
     EncoderSpec,
     FileSpec,
     GraphPrecision,
@@ -21,6 +20,7 @@ from biounet_edge.manifest import (
     TrainingSpec,
     WeightFormat,
 )
+from biounet_edge.indicators import INDICATORS
 from export.compose import LEVEL_OUTPUTS
 from export.trace import OPSET
 from train.checkpoint import ModelInfo

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from biounet_edge.bundle import MANIFEST_NAME, Bundle, graph_file
-from biounet_edge.manifest import GraphPrecision, Level, Manifest, WeightFormat
+from biounet_edge.bundle.folder import MANIFEST_NAME, Bundle, graph_file
+from biounet_edge.bundle.manifest import GraphPrecision, Level, Manifest, WeightFormat
 from export.components import make_components
 from export.compose import LEVEL_OUTPUTS, compose, output_shapes
 from export.describe import add_metadata, input_spec, make_manifest

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biounet_edge.errors import ExportError
-from biounet_edge.image import read_input
 from biounet_edge.indicators import INDICATORS
+from biounet_edge.photographs.decoding import read_input
 from train.data.dataset import normalise
 from train.gradcam import divide_by_maximum, explain
 from train.network import BioUNet

@@ -10,10 +10,10 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from biounet_edge.bundle import graph_file
+from biounet_edge.backends.telemetry import import_onnxruntime
+from biounet_edge.bundle.folder import graph_file
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.telemetry import import_onnxruntime
 from export.components import decoder_name, encoder_name
 from export.compose import LEVEL_OUTPUTS
 from export.reference import Reference

@@ -15,12 +15,12 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from biounet_edge.agreement import GATES, Agreement, AgreementMeter, Outputs
-from biounet_edge.bundle import graph_file
+from biounet_edge.bundle.folder import graph_file
+from biounet_edge.bundle.manifest import GraphPrecision, Manifest
+from biounet_edge.checks.agreement import GATES, Agreement, AgreementMeter, Outputs
 from biounet_edge.errors import ExportError
-from biounet_edge.image import read_input
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import GraphPrecision, Manifest
+from biounet_edge.photographs.decoding import read_input
 from export.components import FUSION, decoder_name, encoder_name
 from export.half import to_float16
 from export.parity import ParityRow, open_graph

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from biounet_edge.bundle import MANIFEST_NAME, Bundle
+from biounet_edge.bundle.folder import MANIFEST_NAME, Bundle
+from biounet_edge.bundle.manifest import EncoderSpec, WeightFormat
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.manifest import EncoderSpec, WeightFormat

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from biounet_edge.manifest import WeightFormat
+from biounet_edge.bundle.manifest import WeightFormat
 
 WEIGHTS_NAME = "weights.bin"
 """File that the graphs' external data lies in."""

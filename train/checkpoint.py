@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.errors import CheckpointError
-from biounet_edge.manifest import OperatingPoint
 from train.network import BioUNet, NetworkConfig
 
 

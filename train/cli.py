@@ -125,7 +125,7 @@ def score(
     ] = Path("engines/demo"),
 ) -> None:
     """Judge the predictions of the images that `list` names, as Markdown tables."""
-    from biounet_edge.bundle import Bundle
+    from biounet_edge.bundle.folder import Bundle
     from biounet_edge.evaluation.bootstrap import Draws
     from train.config import load_config
     from train.scoring.masks import score_masks

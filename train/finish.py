@@ -5,11 +5,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.evaluation.decisions import threshold_at_predictive_value, threshold_at_sensitivity
 from biounet_edge.evaluation.masks import continuous_dice, dice
 from biounet_edge.evaluation.probabilities import auc
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import OperatingPoint
 from train.calibration import Calibration, fit_calibration, fold_calibrations
 from train.checkpoint import ModelInfo, save_model, versions
 from train.config import TASKS

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from biounet_edge.errors import DatasetError, InputError
-from biounet_edge.image import read_input
 from biounet_edge.indicators import INDICATORS
+from biounet_edge.photographs.decoding import read_input
 from train.data.records import IMAGE_SUFFIXES, read_mask
 from train.synthesis import paint_indicators
 

@@ -16,7 +16,7 @@ from benchmarks.zoo.float64 import run_float64, to_float32
 from benchmarks.zoo.models import LAYERS, Specimen, export_specimen
 from benchmarks.zoo.reference import raw_heatmaps
 from benchmarks.zoo.runtimes import Run, compile_with_tensorrt_rtx, load_onnxruntime, load_openvino
-from biounet_edge.engine.sidecar import BatchProfile
+from biounet_edge.backends.tensor_rt.sidecar import BatchProfile
 from biounet_edge.errors import BackendUnavailableError, InputError
 from onnx_gradcam.cam_methods import Method
 from onnx_gradcam.explanation import CLASS_INDEX, Explanation, add_heatmaps

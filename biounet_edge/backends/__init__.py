@@ -3,14 +3,15 @@
 The one seam of the runtime: everything before it (decode, resize) and after it (thresholds, sizes, files) is
 the same for every backend.
 
-    cpu            ort.py   any CPU                                float32, int8
-    cuda           ort.py   NVIDIA GPUs                            float16, float32
-    openvino       ov.py    Intel and other CPUs                   int8, bfloat16, float32
-    openvino-gpu   ov.py    Intel GPUs                             float16, float32
-    tensorrt       trt.py   NVIDIA GPUs, with engines built there  float16, float32
-    tensorrt-rtx   trt.py   RTX workstations, with engines         float16, float32
+    cpu            onnx_runtime.py   any CPU                                float32, int8
+    cuda           onnx_runtime.py   NVIDIA GPUs                            float16, float32
+    openvino       open_vino.py      Intel and other CPUs                   int8, bfloat16, float32
+    openvino-gpu   open_vino.py      Intel GPUs                             float16, float32
+    tensorrt       tensor_rt/        NVIDIA GPUs, with engines built there  float16, float32
+    tensorrt-rtx   tensor_rt/        RTX workstations, with engines         float16, float32
 
-selection.py opens one of them, checks it against the bundle's golden outputs, and chooses for "auto".
+`biounet_edge.checks.selection` opens one of them, checks it against the bundle's golden outputs, and chooses
+for "auto". No module is named like the package that it drives, or it could shadow it.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.manifest import Precision
+from biounet_edge.bundle.manifest import Precision
 
 DEVICES = ("auto", "cpu", "cuda", "openvino", "openvino-gpu", "tensorrt", "tensorrt-rtx")
 """What may be asked for. "auto" is the fastest of the others that is there and computes what it should."""
@@ -51,7 +52,7 @@ class Backend(Protocol):
         """Number format that it computes in."""
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Computes every output of the graph.
+        """Compute every output of the graph.
 
         Args:
             images: RGB pixels at the input size, shape (N, H, W, 3), uint8.
@@ -61,4 +62,4 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Releases the device's memory; a second call does nothing."""
+        """Release the device's memory; a second call does nothing."""

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.engine.gpu import cuda_call
+from biounet_edge.backends.gpu import cuda_call
 
 
 class TensorBuffer:
     """One input or output: page-locked memory on the host, which the GPU reads itself, and its twin there."""
 
     def __init__(self, cuda: ModuleType, row: tuple[int, ...], dtype: Any, rows: int) -> None:
-        """Allocates both.
+        """Allocate both.
 
         Args:
             cuda: From `cuda_runtime`.
@@ -40,7 +40,7 @@ class TensorBuffer:
         self.host: NDArray[Any] = np.frombuffer(memory, dtype).reshape(rows, *row)
 
     def upload(self, rows: int, stream: Any) -> None:
-        """Queues the copy of the first rows to the GPU.
+        """Queue the copy of the first rows to the GPU.
 
         Args:
             rows: How many.
@@ -51,7 +51,7 @@ class TensorBuffer:
         cuda_call(self._cuda.cudaMemcpyAsync, self.address, self._host, size, kind, stream)
 
     def download(self, rows: int, stream: Any) -> None:
-        """Queues the copy of the first rows from the GPU.
+        """Queue the copy of the first rows from the GPU.
 
         Args:
             rows: How many.
@@ -62,7 +62,7 @@ class TensorBuffer:
         cuda_call(self._cuda.cudaMemcpyAsync, self._host, self.address, size, kind, stream)
 
     def free(self) -> None:
-        """Gives both back; `host` must not be used any more. A second call does nothing."""
+        """Give both back; `host` must not be used any more. A second call does nothing."""
         self.host = np.empty(0)
         if self._host:
             cuda_call(self._cuda.cudaFreeHost, self._host)
@@ -75,7 +75,7 @@ class Scratch:
     """Memory on the GPU for intermediate results, shared by everything that runs one after the other."""
 
     def __init__(self, cuda: ModuleType) -> None:
-        """Starts without memory.
+        """Start without memory.
 
         Args:
             cuda: From `cuda_runtime`.
@@ -85,7 +85,7 @@ class Scratch:
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Replaces the memory by a larger one; whoever holds the old address must be gone.
+        """Replace the memory by a larger one; whoever holds the old address must be gone.
 
         Args:
             size: Bytes.
@@ -98,7 +98,7 @@ class Scratch:
         self.size = size
 
     def free(self) -> None:
-        """Gives the memory back; a second call does nothing."""
+        """Give the memory back; a second call does nothing."""
         if self.address:
             cuda_call(self._cuda.cudaFree, self.address)
         self.address = self.size = 0

@@ -17,7 +17,7 @@ _FLOAT, _UINT8, _INT8, _INT32 = 1, 2, 3, 6  # TensorProto.DataType
 
 
 def encode_matmul(weight: NDArray[np.float32] | NDArray[np.int8], rows: int) -> bytes:
-    """Writes the model y = x times weight.
+    """Write the model y = x times weight.
 
     Args:
         weight: Constant right side, shape (K, N): float32 gives MatMul, int8 gives MatMulInteger.
@@ -45,7 +45,7 @@ def encode_matmul(weight: NDArray[np.float32] | NDArray[np.int8], rows: int) -> 
 
 
 def _value(name: str, element_type: int, shape: tuple[int, int]) -> bytes:
-    """A ValueInfoProto: name, and type with element type and shape."""
+    """Encode a ValueInfoProto: name, and type with element type and shape."""
     sizes = b"".join(_message(1, _number(1, size)) for size in shape)
     tensor_type = _number(1, element_type) + _message(2, sizes)
     return _text(1, name) + _message(2, _message(1, tensor_type))

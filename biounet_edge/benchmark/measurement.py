@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from biounet_edge.backends.processor import processor_name, usable_threads
+from biounet_edge.benchmark.figures import BenchmarkFigures
 from biounet_edge.benchmark.peak import PeakMeter
-from biounet_edge.benchmark.report import BenchmarkReport
 from biounet_edge.benchmark.workload import Recorder, Workload, fill, photographs
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.errors import BackendUnavailableError, InputError
-from biounet_edge.manifest import Level, Precision
 from biounet_edge.predictor import Predictor
-from biounet_edge.processor import processor_name, usable_threads
-from biounet_edge.result_files import parse_save
+from biounet_edge.results.kinds import parse_save
 
 LIMIT = 32
 """Photographs that are read of a folder, if not told otherwise."""
@@ -34,9 +34,9 @@ def benchmark(
     batch_size: int = 8,
     rounds: int = 5,
     limit: int = LIMIT,
-    report: Callable[[str], None] = lambda line: None,
-) -> BenchmarkReport:
-    """Measures every stage of prediction, and all of them together.
+    tell: Callable[[str], None] = lambda line: None,
+) -> BenchmarkFigures:
+    """Measure every stage of prediction, and all of them together.
 
     Args:
         bundle: The opened bundle.
@@ -48,7 +48,7 @@ def benchmark(
         rounds: How often each stage is measured.
         limit: Photographs that are read of the folder at most. They are repeated until there are full
             batches, and two of them at least.
-        report: Called with a line about what is being measured.
+        tell: Called with a line about what is being measured.
 
     Returns:
         Latencies, throughputs, and the part of the machine's measured peak that inference reached.
@@ -69,19 +69,19 @@ def benchmark(
         tempfile.TemporaryDirectory(prefix="biounet-edge-benchmark-") as output,
     ):
         workload = Workload(predictor, fill(found, batch_size), batch_size, kinds, Path(output))
-        report("warming up")
+        tell("warming up")
         replace(workload, images=workload.images[:batch_size]).run(Recorder())
         meter, reason = _open_peak(predictor)
         recorder = Recorder()
         for number in range(rounds):
-            report(f"round {number + 1} of {rounds}")
+            tell(f"round {number + 1} of {rounds}")
             recorder.start_round()
             workload.run(recorder)
             if meter is not None:
                 meter.measure()
         stages, end_to_end = workload.summarise(recorder)
         backend = predictor.backend
-        return BenchmarkReport(
+        return BenchmarkFigures(
             bundle=f"{bundle.manifest.name} {bundle.manifest.version}",
             checksum=bundle.checksum,
             level=level,
@@ -103,7 +103,7 @@ def benchmark(
 
 
 def _open_peak(predictor: Predictor) -> tuple[PeakMeter | None, str]:
-    """A meter for the predictor's device and precision, or the reason why there is none."""
+    """Return a meter for the predictor's device and precision, or the reason why there is none."""
     backend = predictor.backend
     try:
         return PeakMeter(backend.device, backend.precision), ""

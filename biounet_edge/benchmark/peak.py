@@ -13,11 +13,11 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from biounet_edge.backends.processor import usable_threads
+from biounet_edge.backends.telemetry import import_onnxruntime, import_openvino
 from biounet_edge.benchmark.matmul_graph import encode_matmul
+from biounet_edge.bundle.manifest import Precision
 from biounet_edge.errors import BackendUnavailableError
-from biounet_edge.manifest import Precision
-from biounet_edge.processor import usable_threads
-from biounet_edge.telemetry import import_onnxruntime, import_openvino
 
 SIZES = (1024, 2048, 4096)
 """Rows of the square matrices: many cores need large ones, and a few would take seconds for them."""
@@ -36,7 +36,7 @@ class PeakMeter:
     """Measures the rate of matrix products, as often as it is asked, and keeps the best."""
 
     def __init__(self, device: str, precision: Precision) -> None:
-        """Prepares the products.
+        """Prepare the products.
 
         Args:
             device: One of `DEVICES` without "auto".
@@ -59,7 +59,7 @@ class PeakMeter:
                     break
 
     def measure(self) -> None:
-        """Multiplies each kind and size a few times.
+        """Multiply each kind and size a few times.
 
         The fastest call counts: what slowed the others down was not the arithmetic.
         """
@@ -76,7 +76,7 @@ def _seconds(multiply: Multiply) -> float:
 
 
 def _products(device: str, precision: Precision) -> dict[str, Open]:
-    """The ways to multiply, by their names for people."""
+    """Return the ways to multiply, by their names for people."""
     if device == "cpu" and precision in ("float32", "int8"):
         onnxruntime = import_onnxruntime()
 
@@ -112,7 +112,7 @@ def _onnxruntime_multiply(size: int, precision: Precision) -> Multiply:
         x = rng.random((size, size), dtype=np.float32)
     options = onnxruntime.SessionOptions()
     if usable_threads() < (os.cpu_count() or 1):
-        options.intra_op_num_threads = usable_threads()  # by itself it takes all of the machine's
+        options.intra_op_num_threads = usable_threads()  # default: all of the machine's
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(["y"], {"x": x})
 
@@ -127,7 +127,7 @@ def _openvino_multiply(size: int, precision: Precision, *, convolve: bool) -> Mu
     weight_shape = [size, size, 1, 1] if convolve else [size, size]
     x = opset13.parameter(shape, np.float32, name="x")
     left, right = x, opset13.constant(rng.random(weight_shape, dtype=np.float32))
-    if precision == "int8":  # OpenVINO computes in int8 what stands between two FakeQuantize
+    if precision == "int8":  # OpenVINO computes in int8 what is between two FakeQuantize
         left = opset13.fake_quantize(left, *map(np.float32, (0, 1, 0, 1)), 256)
         right = opset13.fake_quantize(right, *map(np.float32, (-1, 1, -1, 1)), 255)
     if convolve:

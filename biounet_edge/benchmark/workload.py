@@ -22,21 +22,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.benchmark.report import StageReport, summarise
-from biounet_edge.bundle import Bundle
-from biounet_edge.dicom.content import Frame
-from biounet_edge.discovery import InputImage, discover
+from biounet_edge.benchmark.figures import StageFigures, summarise
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import ImageError
-from biounet_edge.folder_run import RunOptions, run_folder
-from biounet_edge.image import read_photograph, reduce_to, resize_to_input
-from biounet_edge.overlay import OVERLAY_PX
+from biounet_edge.photographs.decoding import read_photograph, reduce_to, resize_to_input
+from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.discovery import InputImage, discover
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 from biounet_edge.predictor import Predictor
-from biounet_edge.result_files import Save
-from biounet_edge.results import ResultWriter
+from biounet_edge.results.kinds import Save
+from biounet_edge.results.overlay import OVERLAY_PX
+from biounet_edge.results.writer import ResultWriter
+from biounet_edge.runs.folder import RunOptions, run_folder
 
 STAGES = ("decode", "inference", "postprocess", "write")
-"""What is measured by itself."""
+"""What is measured alone."""
 
 END_TO_END = "end to end"
 
@@ -51,16 +51,16 @@ class Recorder:
     """Seconds of every call, by stage and round."""
 
     def __init__(self) -> None:
-        """Starts with an empty round."""
+        """Start with an empty round."""
         self._rounds: list[dict[str, list[float]]] = [{}]
 
     def start_round(self) -> None:
-        """Begins another round, where this one has calls."""
+        """Begin another round, where this one has calls."""
         if self._rounds[-1]:
             self._rounds.append({})
 
     def time(self, stage: str, call: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T:
-        """Calls a function and keeps how long it took.
+        """Call a function and keep how long it took.
 
         Args:
             stage: What it belongs to.
@@ -97,7 +97,7 @@ class Workload:
     """Folder for the results, which are removed after each round."""
 
     def run(self, recorder: Recorder) -> None:
-        """Measures every stage once, and all together once.
+        """Measure every stage once, and all together once.
 
         Args:
             recorder: Takes the seconds.
@@ -111,8 +111,8 @@ class Workload:
         recorder.time(END_TO_END, self._predict)
         self._clear()
 
-    def summarise(self, recorder: Recorder) -> tuple[tuple[StageReport, ...], StageReport]:
-        """Sums up what a recorder took.
+    def summarise(self, recorder: Recorder) -> tuple[tuple[StageFigures, ...], StageFigures]:
+        """Sum up what a recorder took.
 
         Args:
             recorder: After one round or more.
@@ -123,8 +123,8 @@ class Workload:
         one, all_of_them = "1 photograph", f"{len(self.images)} photographs"
         batch = one if self.batch_size == 1 else f"batch of {self.batch_size}"
         calls = dict(zip((*STAGES, END_TO_END), (one, batch, one, all_of_them, all_of_them), strict=True))
-        reports = [summarise(n, call, recorder.rounds(n), len(self.images)) for n, call in calls.items()]
-        return tuple(reports[:-1]), reports[-1]
+        figures = [summarise(n, call, recorder.rounds(n), len(self.images)) for n, call in calls.items()]
+        return tuple(figures[:-1]), figures[-1]
 
     def _run_stages(self, recorder: Recorder) -> None:
         predictor, size = self.predictor, self.batch_size
@@ -195,7 +195,7 @@ def _unreadable(source: Path | Frame | str, reason: str) -> ImageError:
 
 @contextmanager
 def photographs(bundle: Bundle, images: Path | None, limit: int) -> Iterator[tuple[list[InputImage], str]]:
-    """Finds the files to read.
+    """Find the files to read.
 
     Args:
         bundle: Its golden images are written to JPEG files where there are no others.
@@ -229,7 +229,7 @@ def photographs(bundle: Bundle, images: Path | None, limit: int) -> Iterator[tup
 
 
 def fill(found: Sequence[InputImage], batch_size: int) -> list[InputImage]:
-    """Repeats photographs until there are full batches, and two of them at least.
+    """Repeat photographs until there are full batches, and two of them at least.
 
     Args:
         found: Photographs, one at least.

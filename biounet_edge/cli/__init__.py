@@ -1,1 +1,1 @@
-"""The `biounet-edge` command: main.py parses and calls the library, the other modules print."""
+"""The `biounet-edge` command: a module per subcommand, and how each shows its result."""

@@ -16,7 +16,7 @@ from biounet_edge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from biounet_edge.benchmark.report import BenchmarkReport
+    from biounet_edge.benchmark.figures import BenchmarkFigures
 
 
 def benchmark(
@@ -37,13 +37,13 @@ def benchmark(
     from rich.console import Console
 
     from biounet_edge.benchmark.measurement import benchmark as run_benchmark
-    from biounet_edge.bundle import Bundle
-    from biounet_edge.cli.output import share_cores, silence_decoders
+    from biounet_edge.bundle.folder import Bundle
+    from biounet_edge.cli.process import share_cores, silence_decoders
 
     silence_decoders()
     share_cores()  # as predict does
     with Console(stderr=True).status("loading the model") as status:
-        report = run_benchmark(
+        figures = run_benchmark(
             Bundle.open(bundle),
             images=images,
             device=device,
@@ -52,19 +52,19 @@ def benchmark(
             batch_size=batch_size,
             rounds=rounds,
             limit=limit,
-            report=status.update,
+            tell=status.update,
         )
     if as_json:
-        print_json(report.to_dict())
+        print_json(figures.to_dict())
     else:
-        print_benchmark(report)
+        print_benchmark(figures)
 
 
-def print_benchmark(report: "BenchmarkReport") -> None:
-    """Prints a benchmark to stdout.
+def print_benchmark(figures: "BenchmarkFigures") -> None:
+    """Print a benchmark to stdout.
 
     Args:
-        report: What `benchmark` measured.
+        figures: What `benchmark` measured.
     """
     from rich import box
     from rich.console import Console
@@ -72,39 +72,40 @@ def print_benchmark(report: "BenchmarkReport") -> None:
     from rich.text import Text
 
     console = Console()
-    saved = ", ".join((*report.saved, "tables"))
+    saved = ", ".join((*figures.saved, "tables"))
     facts = (
-        f"{report.bundle}, level {report.level}, {report.device} in {report.precision} ({report.backend})",
-        report.processor,
-        f"{report.images_per_round} photographs a round ({report.photographs}), batches of "
-        f"{report.batch_size}, {report.rounds} rounds, written: {saved}",
+        f"{figures.bundle}, level {figures.level}, {figures.device} in {figures.precision} "
+        f"({figures.backend})",
+        figures.processor,
+        f"{figures.images_per_round} photographs a round ({figures.photographs}), batches of "
+        f"{figures.batch_size}, {figures.rounds} rounds, written: {saved}",
     )
     for fact in facts:
         console.print(Text(fact), soft_wrap=True)
     table = Table("Stage", "A call is", box=box.SIMPLE_HEAD)
     for title in ("p50 ms", "p90 ms", "Photographs/s"):
         table.add_column(title, justify="right")
-    for stage in (*report.stages, report.end_to_end):
-        if stage is report.end_to_end:
+    for stage in (*figures.stages, figures.end_to_end):
+        if stage is figures.end_to_end:
             table.add_section()
-        figures = (f"{stage.p50_ms:,.2f}", f"{stage.p90_ms:,.2f}", f"{stage.images_per_s:,.1f}")
-        table.add_row(stage.name, stage.call, *figures)
+        cells = (f"{stage.p50_ms:,.2f}", f"{stage.p90_ms:,.2f}", f"{stage.images_per_s:,.1f}")
+        table.add_row(stage.name, stage.call, *cells)
     console.print(table)
-    console.print(Text(_describe_peak(report)), soft_wrap=True)
+    console.print(Text(_describe_peak(figures)), soft_wrap=True)
 
 
-def _describe_peak(report: "BenchmarkReport") -> str:
+def _describe_peak(figures: "BenchmarkFigures") -> str:
     """One sentence on the arithmetic, which says what is not known."""
-    rate, peak = report.inference_gflops_per_s, report.peak_gflops_per_s
+    rate, peak = figures.inference_gflops_per_s, figures.peak_gflops_per_s
     if rate is None:
         reached = "Inference: GFLOP/s not known, because the bundle does not say what its graph computes"
     else:
-        reached = f"Inference: {report.gflops_per_image:,.2f} GFLOP a photograph, {rate:,.1f} GFLOP/s"
+        reached = f"Inference: {figures.gflops_per_image:,.2f} GFLOP a photograph, {rate:,.1f} GFLOP/s"
     if peak is None:
-        return f"{reached}. Peak: {report.peak_method}."
-    text = f"Peak: {peak:,.1f} GFLOP/s in {report.precision} ({report.peak_method})."
-    if report.peak_fraction is None:
+        return f"{reached}. Peak: {figures.peak_method}."
+    text = f"Peak: {peak:,.1f} GFLOP/s in {figures.precision} ({figures.peak_method})."
+    if figures.peak_fraction is None:
         return f"{reached}. {text}"
-    if report.peak_fraction > 1:
+    if figures.peak_fraction > 1:
         text += " Something else kept the machine busy while the peak was measured: repeat with more rounds."
-    return f"{reached}, {report.peak_fraction:.0%} of the peak. {text}"
+    return f"{reached}, {figures.peak_fraction:.0%} of the peak. {text}"

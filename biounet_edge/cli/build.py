@@ -10,9 +10,9 @@ from biounet_edge.cli.console import print_json, say
 from biounet_edge.cli.options import BundleArgument, JsonOption
 
 if TYPE_CHECKING:
-    from biounet_edge.engine.build import BuiltEngine
-    from biounet_edge.engine.progress import BuildProgress
-    from biounet_edge.manifest import Level
+    from biounet_edge.backends.tensor_rt.building import BuiltEngine
+    from biounet_edge.backends.tensor_rt.progress import BuildProgress
+    from biounet_edge.bundle.manifest import Level
 
 
 def build(
@@ -43,16 +43,16 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Compile a bundle for TensorRT, on the machine that runs it or, for RTX, ahead of time."""
-    from biounet_edge.bundle import Bundle
-    from biounet_edge.engine.build import build_engines
-    from biounet_edge.engine.sidecar import parse_batch_profile
+    from biounet_edge.backends.tensor_rt.building import build_engines
+    from biounet_edge.backends.tensor_rt.sidecar import parse_batch_profile
+    from biounet_edge.bundle.folder import Bundle
 
     profile = parse_batch_profile(batch_profile)
     capabilities = [part.strip() for part in (compute_capability or "").split(",") if part.strip()]
-    with _progress() as report:
+    with _progress() as tell:
         levels = cast("list[Level] | None", level)  # the bundle says which there are
         built = build_engines(
-            Bundle.open(bundle), device, levels, precision, profile, capabilities, progress=report
+            Bundle.open(bundle), device, levels, precision, profile, capabilities, progress=tell
         )
     if as_json:
         print_json({"engines": [{"path": str(e.path), **e.sidecar.model_dump(mode="json")} for e in built]})
@@ -62,7 +62,7 @@ def build(
 
 @contextmanager
 def _progress() -> Iterator[Callable[["BuildProgress"], None]]:
-    """Shows each build on stderr: a line when it begins, and its phases where stderr is a terminal."""
+    """Show each build on stderr: a line when it begins, and its phases where stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -72,7 +72,7 @@ def _progress() -> Iterator[Callable[["BuildProgress"], None]]:
         task = progress.add_task("Building", total=1.0)
         graphs: list[str] = []
 
-        def report(state: "BuildProgress") -> None:
+        def tell(state: "BuildProgress") -> None:
             if state.graph not in graphs:
                 graphs.append(state.graph)
                 say(f"{state.graph}: {_expected(state.expected_s)}")
@@ -80,7 +80,7 @@ def _progress() -> Iterator[Callable[["BuildProgress"], None]]:
             phase = f"{state.graph}: {state.phase}"
             progress.update(task, description=phase, completed=state.fraction)
 
-        yield report
+        yield tell
 
 
 def _expected(seconds: float | None) -> str:

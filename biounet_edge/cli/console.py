@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from biounet_edge.errors import InputError
-from biounet_edge.text import printable
+from biounet_edge.results.text import printable
 
 
 def say(message: str, style: str | None = None) -> None:
-    """Prints one line to stderr.
+    """Print one line to stderr.
 
     Args:
         message: What to say.
@@ -24,7 +24,7 @@ def say(message: str, style: str | None = None) -> None:
 
 
 def print_json(content: dict[str, Any], indent: int | None = 2) -> None:
-    """Prints JSON to stdout, at once, and in ASCII so that any terminal and pipe takes it.
+    """Print JSON to stdout, at once, and in ASCII so that any terminal and pipe takes it.
 
     Args:
         content: What to print.
@@ -36,7 +36,7 @@ def print_json(content: dict[str, Any], indent: int | None = 2) -> None:
 
 @contextmanager
 def without_paths(anonymous: bool) -> Iterator[None]:
-    """Keeps the paths of inputs out of the sentence that an error becomes.
+    """Keep the paths of inputs out of the sentence that an error becomes.
 
     Args:
         anonymous: False lets them through.

@@ -6,7 +6,7 @@ import typer
 
 from biounet_edge.cli.console import print_json, say
 from biounet_edge.cli.options import BundleArgument, JsonOption
-from biounet_edge.text import printable
+from biounet_edge.results.text import printable
 
 if TYPE_CHECKING:
     from biounet_edge.doctor.findings import Finding

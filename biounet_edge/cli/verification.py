@@ -1,31 +1,31 @@
-"""How `biounet-edge verify` shows its report."""
+"""How `biounet-edge verify` shows its result."""
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from biounet_edge.checks.verification import Certificate, LevelComparison
 from biounet_edge.indicators import indicator_label
-from biounet_edge.verification import LevelReport, VerificationReport
 
 
-def print_report(report: VerificationReport) -> None:
-    """Prints a verification to stdout.
+def print_certificate(certificate: Certificate) -> None:
+    """Print a verification to stdout.
 
     Args:
-        report: What `verify` found.
+        certificate: What `verify` found.
     """
     console = Console()
-    for level in report.levels:
-        console.print(_agreement_table(report, level) if level.agreement else _check_table(level))
-    verdict = "reproduces" if report.passed else "does NOT reproduce"
-    text = f"{report.backend} {verdict} {report.bundle} in {report.precision}"
-    console.print(Text(text, "green" if report.passed else "red"))
+    for level in certificate.levels:
+        console.print(_agreement_table(certificate, level) if level.agreement else _check_table(level))
+    verdict = "reproduces" if certificate.passed else "does NOT reproduce"
+    text = f"{certificate.backend} {verdict} {certificate.bundle} in {certificate.precision}"
+    console.print(Text(text, "green" if certificate.passed else "red"))
 
 
-def _agreement_table(report: VerificationReport, level: LevelReport) -> Table:
+def _agreement_table(certificate: Certificate, level: LevelComparison) -> Table:
     """One row per gate, and per output where every number is judged."""
-    agreement, gates = level.agreement, report.gates
+    agreement, gates = level.agreement, certificate.gates
     assert agreement is not None, "the caller has looked"
     other = "PyTorch" if level.against == "golden" else "float32"
     images = "golden images" if level.against == "golden" else level.against
@@ -66,8 +66,8 @@ def _row(
     return title, format(value, form), f"{'>=' if at_least else '<='} {gate:g}", passed
 
 
-def _check_table(level: LevelReport) -> Table:
-    """What is wrong with outputs that cannot even be compared."""
+def _check_table(level: LevelComparison) -> Table:
+    """Say what is wrong with outputs that cannot even be compared."""
     table = Table("Output", "Result", box=box.SIMPLE_HEAD, title=level.level, title_justify="left")
     for check in level.checks:
         table.add_row(check.output, Text(check.problem or "ok", "red" if check.problem else "green"))

@@ -18,7 +18,7 @@ from biounet_edge.cli.options import (
     SaveOption,
 )
 from biounet_edge.indicators import indicator_label
-from biounet_edge.text import printable
+from biounet_edge.results.text import printable
 
 if TYPE_CHECKING:
     from biounet_edge.prediction import Prediction
@@ -38,24 +38,20 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a photograph.")] = False,
 ) -> None:
     """Read photographs as they arrive in a folder, until Ctrl-C or SIGTERM."""
-    from biounet_edge.cli.output import share_cores, silence_decoders
-    from biounet_edge.folder_run import RunOptions
+    from biounet_edge.cli.process import loaded, share_cores, silence_decoders
     from biounet_edge.prediction import PredictionFailure
-    from biounet_edge.predictor import Predictor
-    from biounet_edge.result_files import parse_save
-    from biounet_edge.watch import watch_folder
+    from biounet_edge.results.kinds import parse_save
+    from biounet_edge.runs.folder import RunOptions
+    from biounet_edge.runs.watch import watch_folder
 
     silence_decoders()
     share_cores()
     options = RunOptions(parse_save(save, level), batch_size=1)
     stop = Event()
-    with Predictor(bundle, device=device, precision=precision, level=level) as predictor:
-        say(f"computing on {predictor.selection}", style="dim")
-        if predictor.bundle.manifest.notice:
-            say(predictor.bundle.manifest.notice, style="yellow")
+    with loaded(bundle, device, precision, level) as predictor:
         _set_on_signals(stop)
         say(f"watching {folder}, results in {output}; Ctrl-C ends it")
-        found = watch_folder(predictor, folder, output, options, stop, settle_s=settle, report=say)
+        found = watch_folder(predictor, folder, output, options, stop, settle_s=settle, tell=say)
         with closing(found):
             for item in found:
                 if isinstance(item.outcome, PredictionFailure):
@@ -68,7 +64,7 @@ def watch(
 
 
 def _set_on_signals(stop: Event) -> None:
-    """Sets the event from a thread: a signal may come while this one holds the lock that setting it needs."""
+    """Set the event from a thread: a signal may come while this one holds the lock that setting it needs."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: Thread(target=stop.set).start())
 

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from biounet_edge.bundle import Bundle
-from biounet_edge.doctor.findings import Finding, has_gpu, judge
+from biounet_edge.backends.gpu import present_gpu
+from biounet_edge.backends.requirements import install_command
+from biounet_edge.backends.tensor_rt.engine_files import read_engine
+from biounet_edge.backends.tensor_rt.library import import_tensorrt
+from biounet_edge.backends.tensor_rt.sidecar import build_command, engine_path
+from biounet_edge.bundle.folder import COMPILED_NAME, Bundle
+from biounet_edge.doctor.findings import Finding, assess, has_gpu
 from biounet_edge.doctor.machine import look
-from biounet_edge.engine.files import read_engine
-from biounet_edge.engine.gpu import present_gpu
-from biounet_edge.engine.library import import_tensorrt
-from biounet_edge.engine.sidecar import FOLDER, build_command, engine_path
 from biounet_edge.errors import (
     BackendUnavailableError,
     BiounetEdgeError,
@@ -23,7 +24,7 @@ ENGINE_DEVICES = ("tensorrt", "tensorrt-rtx")
 
 
 def diagnose(bundle: str | Path | None = None) -> list[Finding]:
-    """Looks for the usual troubles of a machine and a bundle.
+    """Look for the usual troubles of a machine and a bundle.
 
     Args:
         bundle: Folder of the bundle that is to be run; None for the demo bundle of this package.
@@ -32,7 +33,7 @@ def diagnose(bundle: str | Path | None = None) -> list[Finding]:
         At least one finding per matter, those where all is well included.
     """
     machine = look()
-    findings = list(judge(machine))
+    findings = list(assess(machine))
     try:
         opened = Bundle.open(bundle)
     except BiounetEdgeError as error:
@@ -64,11 +65,11 @@ def _broken_bundle(error: BiounetEdgeError) -> Finding:
 
 
 def _engines(bundle: Bundle, gpu_answers: bool) -> Iterator[Finding]:
-    """Checks what `biounet-edge build` made as it is checked when it is loaded."""
+    """Check what `biounet-edge build` made as it is checked when it is loaded."""
     for level, spec in bundle.manifest.levels.items():
         for precision, graph in spec.graphs.items():
             for device in ENGINE_DEVICES:
-                path = engine_path(bundle.folder / FOLDER, graph, device)
+                path = engine_path(bundle.folder / COMPILED_NAME, graph, device)
                 if not path.is_file():
                     continue
                 name, command = f"Engine {path.name}", build_command(bundle, level, device, precision)
@@ -86,6 +87,6 @@ def _engines(bundle: Bundle, gpu_answers: bool) -> Iterator[Finding]:
                 except EngineMismatchError as error:
                     yield Finding(name, "problem", str(error), command)
                 except BackendUnavailableError as error:
-                    yield Finding(name, "problem", str(error), f'pip install "biounet-edge[{device}]"')
+                    yield Finding(name, "problem", str(error), install_command(device))
                 else:
                     yield Finding(name, "ok", f"fits this GPU, {device} {library.__version__} and the bundle")

@@ -1,4 +1,4 @@
-"""What the facts of a machine mean for this package: each function judges one matter."""
+"""What the facts of a machine mean for this package: each function assesses one matter."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ class Finding:
     """What to do, in one line; None where all is well."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Makes it ready for JSON.
+        """Make it ready for JSON.
 
         Returns:
             All fields.
@@ -29,8 +29,8 @@ class Finding:
         return asdict(self)
 
 
-def judge(machine: Machine) -> Iterator[Finding]:
-    """Judges everything that does not depend on a bundle.
+def assess(machine: Machine) -> Iterator[Finding]:
+    """Assess everything that does not depend on a bundle.
 
     Args:
         machine: What there is.
@@ -220,7 +220,7 @@ def _openvino(machine: Machine) -> Finding:
 
 
 def has_gpu(machine: Machine) -> bool:
-    """Tells whether an NVIDIA GPU answers.
+    """Return whether an NVIDIA GPU answers.
 
     Args:
         machine: What there is.
@@ -244,5 +244,5 @@ def _major(version: str) -> int:
 
 
 def _line(text: str) -> str:
-    """Brings a library's message on one line."""
+    """Bring a library's message on one line."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""What there is on this machine: facts alone, which doctor.py judges.
+"""What there is on this machine: facts alone, which findings.py judges.
 
 Nothing here raises for what is missing, and nothing waits for long: a broken GPU driver may never answer.
 """
@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from biounet_edge.telemetry import import_onnxruntime, import_openvino
+from biounet_edge.backends.telemetry import import_onnxruntime, import_openvino
 from biounet_edge.version import __version__
 
 ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
@@ -65,7 +65,7 @@ class Machine:
 
 
 def look() -> Machine:
-    """Looks at this machine.
+    """Look at this machine.
 
     Returns:
         What there is.
@@ -93,7 +93,7 @@ def look() -> Machine:
 
 
 def installed_packages() -> dict[str, str]:
-    """Finds the packages that matter here, by their names and not by the modules that they install.
+    """Find the packages that matter here, by their names and not by the modules that they install.
 
     Returns:
         Versions by name.
@@ -113,7 +113,7 @@ def _import_onnxruntime() -> tuple[Any, str | None]:
 
 
 def _provider_problem(library: Any) -> str | None:
-    """Loads the library of the CUDA provider, which names the first library that it does not find itself."""
+    """Load the library of the CUDA provider, which names the first library that it does not find itself."""
     windows = sys.platform == "win32"
     name = "onnxruntime_providers_{}.dll" if windows else "libonnxruntime_providers_{}.so"
     folder = Path(library.__file__).parent / "capi"
@@ -172,7 +172,7 @@ def _list_gpus() -> tuple[tuple[str, ...], str | None]:
 
 
 def _fast_formats(has_openvino: bool) -> frozenset[str] | None:
-    """Reads the CPU's flags on Linux, and asks OpenVINO elsewhere."""
+    """Read the CPU's flags on Linux, and ask OpenVINO elsewhere."""
     with contextlib.suppress(OSError):
         for line in _CPUINFO.read_text(errors="replace").splitlines():
             if line.startswith("flags"):  # of x86; Arm has Features

@@ -59,7 +59,7 @@ def percentile_interval(
 
 
 def measure(statistic: Statistic, count: int, seed: int, resamples: int = RESAMPLES) -> Interval | None:
-    """A figure over all images with its interval; None where they, or all draws of them, do not define it."""
+    """Return a figure of all images with its interval; None where neither they nor a draw define it."""
     value = statistic(np.arange(count)) if count else math.nan
     if math.isnan(value):
         return None
@@ -68,5 +68,5 @@ def measure(statistic: Statistic, count: int, seed: int, resamples: int = RESAMP
 
 
 def measure_mean(values: NDArray[np.float64], seed: int, resamples: int = RESAMPLES) -> Interval | None:
-    """The mean of one number per image, shape (N), with its interval; None where there is no image."""
+    """Return the mean of one number per image, shape (N), with its interval; None where there is no image."""
     return measure(lambda drawn: float(values[drawn].mean()), len(values), seed, resamples)

@@ -61,7 +61,7 @@ def average_precision(truth: ArrayLike, score: ArrayLike) -> float:
 
 
 def calibration_error(truth: ArrayLike, probability: ArrayLike, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error: the gap between probability and frequency in bins of equal width.
+    """Compute the expected calibration error: the gap between probability and frequency in equal bins.
 
     Args:
         truth: 0 or 1, NaN where unknown, shape (N).

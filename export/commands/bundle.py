@@ -11,7 +11,7 @@ from biounet_edge.errors import BiounetEdgeError, InputError
 from onnx_gradcam.errors import OnnxGradcamError
 
 if TYPE_CHECKING:
-    from biounet_edge.manifest import GraphPrecision
+    from biounet_edge.bundle.manifest import GraphPrecision
     from export.bundle import ExportReport
 
 
@@ -60,7 +60,7 @@ def bundle(
 
     Exit code 3: the bundle was written, but without a precision that missed a gate.
     """
-    from biounet_edge.discovery import discover
+    from biounet_edge.photographs.discovery import discover
     from export.bundle import ExportOptions, export_bundle
 
     messages = Console(stderr=True)

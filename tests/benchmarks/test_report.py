@@ -6,7 +6,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import report
-from biounet_edge.report import writer
+from biounet_edge.results.html import writer
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 

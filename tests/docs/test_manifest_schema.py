@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from biounet_edge import default_bundle
-from biounet_edge.manifest import Manifest
+from biounet_edge.bundle.manifest import Manifest
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "manifest.schema.json"
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import OperatingPoint
 from export.bundle import ExportOptions, ExportReport, export_bundle
 from export.components import make_components
 from train.checkpoint import ModelInfo, save_model

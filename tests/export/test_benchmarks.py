@@ -17,11 +17,11 @@ from benchmarks.parts import answer, eager_part
 from benchmarks.predict import measure_predict
 from benchmarks.sides import SIDES, Side, open_side
 from biounet_edge.benchmark import peak
-from biounet_edge.bundle import Bundle
-from biounet_edge.discovery import InputImage
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import InputError
-from biounet_edge.outcome_record import Outcome
-from biounet_edge.results import ResultWriter
+from biounet_edge.photographs.discovery import InputImage
+from biounet_edge.prediction import Outcome
+from biounet_edge.results.writer import ResultWriter
 from tests.export.conftest import SIZE_PX, rendered_images
 from train.data.dataset import normalise
 from train.flops import count_flops
@@ -299,7 +299,7 @@ def test_predict_measures_throughput_memory_and_the_first_result(
             written.append(image.stem)
             super().write(image, outcome)
 
-    monkeypatch.setattr("biounet_edge.folder_run.ResultWriter", Writer)
+    monkeypatch.setattr("biounet_edge.runs.folder.ResultWriter", Writer)
     report = measure_predict(
         Bundle.open(bundle),
         photographs,

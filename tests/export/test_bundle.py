@@ -12,10 +12,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.checks.verification import verify
 from biounet_edge.errors import CheckpointError, ExportError, ImageError
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.verification import verify
 from export.bundle import ExportOptions, ExportReport, check_exportable, export_bundle
 from export.parity import GATES
 from train.checkpoint import ModelInfo

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.indicators import INDICATORS
 from export.parity import run_graph
 from train.data.dataset import normalise

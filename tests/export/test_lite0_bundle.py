@@ -9,11 +9,11 @@ import onnx
 import pytest
 import torch
 
-from biounet_edge.bundle import Bundle
-from biounet_edge.engine.build import build_graph
+from biounet_edge.backends.tensor_rt.building import build_graph
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.checks.verification import verify
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.verification import verify
 from export.restore import restore_model
 from tests.export.conftest import COMMON_BLOCKS
 from train.checkpoint import ModelInfo

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from biounet_edge.agreement import Agreement, Spread
+from biounet_edge.checks.agreement import Agreement, Spread
 from export.__main__ import app
 from export.bundle import ExportOptions, ExportReport
 from export.parity import ParityRow

@@ -10,9 +10,9 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from biounet_edge.backends.telemetry import import_openvino
+from biounet_edge.bundle.manifest import InputSpec
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import InputSpec
-from biounet_edge.telemetry import import_openvino
 from export.components import encoder_name
 from export.compose import compose
 from export.half import to_float16

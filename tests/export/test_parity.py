@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import ExportError
 from export.parity import GATES, check_parity
 from export.reference import Reference, compute_reference

@@ -11,8 +11,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from biounet_edge.agreement import GATES, Gates
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.checks.agreement import GATES, Gates
+from biounet_edge.checks.verification import verify
 from biounet_edge.errors import ExportError
 from biounet_edge.verification import verify
 from export.batch_norm import absorb_batch_norm

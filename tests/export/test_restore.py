@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import CheckpointError, IntegrityError
 from export.restore import open_source, restore_model
 from train.checkpoint import ModelInfo

@@ -7,11 +7,11 @@ import pytest
 
 from biounet_edge import Bundle, EngineMismatchError, IntegrityError, default_bundle
 from biounet_edge.backends import PRECISIONS
-from biounet_edge.backends.trt import TensorRtBackend
-from biounet_edge.engine.build import build_engines, build_graph
-from biounet_edge.engine.files import read_engine
-from biounet_edge.engine.gpu import Gpu
-from biounet_edge.engine.sidecar import Sidecar
+from biounet_edge.backends.gpu import Gpu
+from biounet_edge.backends.tensor_rt.backend import TensorRtBackend
+from biounet_edge.backends.tensor_rt.building import build_engines, build_graph
+from biounet_edge.backends.tensor_rt.engine_files import read_engine
+from biounet_edge.backends.tensor_rt.sidecar import Sidecar
 
 tensorrt_rtx = pytest.importorskip(
     "tensorrt_rtx", reason='TensorRT for RTX is not installed: pip install "biounet-edge[tensorrt-rtx]"'
@@ -57,7 +57,9 @@ def test_an_engine_is_refused_on_another_gpu_and_elsewhere_read(copy, monkeypatc
     for architecture in ARCHITECTURES:
         gpu = Gpu("NVIDIA RTX", architecture, "13.0")
         read_engine(copy, "classify", DEVICE, "float32", tensorrt_rtx.__version__, gpu)
-    monkeypatch.setattr("biounet_edge.backends.trt.present_gpu", lambda _: Gpu("NVIDIA H100", "9.0", "13.0"))
+    monkeypatch.setattr(
+        "biounet_edge.backends.tensor_rt.backend.present_gpu", lambda _: Gpu("NVIDIA H100", "9.0", "13.0")
+    )
     with pytest.raises(
         EngineMismatchError,
         match=r"compute capability \(expected 8.6 or 8.9 or 12.0, found 9.0\).*Build it again",

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from biounet_edge.bundle import Bundle
-from biounet_edge.verification import verify
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.checks.verification import verify
 from export.bundle import ExportOptions, export_bundle
 from export.parity import run_graph
 from export.weights import round_convolutions, write_graphs

@@ -6,10 +6,10 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from biounet_edge.backends.selection import open_backend
-from biounet_edge.bundle import Bundle
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import Precision
+from biounet_edge.checks.selection import open_backend
 from biounet_edge.errors import VerificationError
-from biounet_edge.manifest import Precision
 
 DEVICES = [("cpu", "float32"), ("openvino", "float32"), ("openvino", "bfloat16")]
 

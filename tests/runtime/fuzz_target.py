@@ -13,12 +13,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["biounet_edge"]):
-    from biounet_edge.bundle import Bundle, default_bundle
+    from biounet_edge.bundle.folder import Bundle, default_bundle
+    from biounet_edge.bundle.graph_inspection import _inspect_content
+    from biounet_edge.bundle.manifest import parse_manifest
+    from biounet_edge.bundle.protobuf import read_fields  # noqa: F401  instrumented with the others
     from biounet_edge.errors import ImageError, IntegrityError, ManifestError
-    from biounet_edge.graph_inspection import _inspect_content
-    from biounet_edge.image import read_photograph
-    from biounet_edge.manifest import parse_manifest
-    from biounet_edge.protobuf import read_fields  # noqa: F401  instrumented with the others
+    from biounet_edge.photographs.decoding import read_photograph
 
 import cv2
 
@@ -80,7 +80,7 @@ def fuzz_golden(data: bytes) -> None:
 if __name__ == "__main__":
     target = sys.argv.pop(1)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    import biounet_edge.image as image
+    import biounet_edge.photographs.decoding as image
 
     image.MAX_PIXELS = MOST_PIXELS
     BUNDLE = Bundle.open(default_bundle())

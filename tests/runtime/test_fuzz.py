@@ -46,7 +46,7 @@ def test_fuzzed_images_end_in_known_errors(tmp_path, photograph, write_image):
 
 def test_fuzzed_dicom_ends_in_known_errors(tmp_path, photograph):
     pytest.importorskip("pydicom", reason="the dicom extra is not installed")
-    from .dicom.files import content, dataset
+    from .dicom_files import content, dataset
 
     small = np.ascontiguousarray(photograph[::6, ::6])
     fuzz("image", tmp_path, {"one": content(dataset(small))})

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from biounet_edge.errors import DatasetError, InputError
-from biounet_edge.image import decode
 from biounet_edge.indicators import INDICATORS
+from biounet_edge.photographs.decoding import decode
 from train.data.records import read_mask
 from train.painting import write_painted
 from train.synthesis import render_lesion

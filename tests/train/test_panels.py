@@ -6,9 +6,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.errors import InputError
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import OperatingPoint
 from train.checkpoint import ModelInfo, load_model, save_model
 from train.cli import app
 from train.config import load_config

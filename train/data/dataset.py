@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from biounet_edge.errors import DatasetError, ImageError
-from biounet_edge.image import read_input
 from biounet_edge.indicators import INDICATORS
+from biounet_edge.photographs.decoding import read_input
 from train.config import TASKS
 from train.data.records import Record, read_mask
 

@@ -7,15 +7,15 @@ import typer
 from typer.testing import CliRunner
 
 from biounet_edge import Bundle, ImageError, InputError
-from biounet_edge.backends.selection import Selection
 from biounet_edge.benchmark import measurement, peak, workload
 from biounet_edge.benchmark.measurement import benchmark
 from biounet_edge.benchmark.peak import PeakMeter
 from biounet_edge.benchmark.workload import STAGES, Recorder, fill, photographs
+from biounet_edge.checks.selection import Selection
 from biounet_edge.cli.benchmark import benchmark as benchmark_command
 from biounet_edge.cli.benchmark import print_benchmark
-from biounet_edge.discovery import InputImage
-from biounet_edge.results import ResultWriter
+from biounet_edge.photographs.discovery import InputImage
+from biounet_edge.results.writer import ResultWriter
 
 
 class FakeBackend:
@@ -132,7 +132,7 @@ def test_benchmark_writes_every_result_and_leaves_nothing_behind(
             written.append((image.stem, outcome.source))
             super().write(image, outcome)
 
-    for module in ("biounet_edge.benchmark.workload", "biounet_edge.folder_run"):
+    for module in ("biounet_edge.benchmark.workload", "biounet_edge.runs.folder"):
         monkeypatch.setattr(f"{module}.ResultWriter", Writer)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     benchmark(bundle, images=folder, level="classify", batch_size=2, rounds=1)
@@ -215,7 +215,7 @@ def test_benchmark_measures_the_real_path(bundle, folder, monkeypatch):
         precision="float32",
         batch_size=2,
         rounds=2,
-        report=lines.append,
+        tell=lines.append,
     )
     assert lines == ["warming up", "round 1 of 2", "round 2 of 2"]
     assert tuple(stage.name for stage in report.stages) == STAGES

@@ -7,10 +7,10 @@ import typer
 from typer.testing import CliRunner
 
 from biounet_edge import Bundle, InputError
+from biounet_edge.backends.tensor_rt.building import BuiltEngine
+from biounet_edge.backends.tensor_rt.progress import BuildProgress
+from biounet_edge.backends.tensor_rt.sidecar import BatchProfile, Sidecar, build_command
 from biounet_edge.cli.build import build as build_command_line
-from biounet_edge.engine.build import BuiltEngine
-from biounet_edge.engine.progress import BuildProgress
-from biounet_edge.engine.sidecar import BatchProfile, Sidecar, build_command
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def asked(monkeypatch) -> list:
             built.append(BuiltEngine(bundle.folder / f"{level}.engine", sidecar))
         return built
 
-    monkeypatch.setattr("biounet_edge.engine.build.build_engines", build_engines)
+    monkeypatch.setattr("biounet_edge.backends.tensor_rt.building.build_engines", build_engines)
     return calls
 
 

@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from biounet_edge import INDICATORS, Predictor, __version__
-from biounet_edge.backends.ort import OnnxRuntimeBackend
+from biounet_edge.backends.onnx_runtime import OnnxRuntimeBackend
+from biounet_edge.bundle.manifest import Level
 from biounet_edge.cli.console import printable
 from biounet_edge.cli.main import app
-from biounet_edge.manifest import Level
 
 
 def rows(output: Path) -> list[dict[str, str]]:
@@ -336,7 +336,7 @@ def test_predict_reads_the_real_samples(run, shared_data, tmp_path):
 
 
 def test_predict_finds_the_demo_bundle_by_itself(folder, tmp_path, monkeypatch, bundle):
-    monkeypatch.setattr("biounet_edge.bundle.default_bundle", lambda: bundle.folder)
+    monkeypatch.setattr("biounet_edge.bundle.folder.default_bundle", lambda: bundle.folder)
     result = CliRunner().invoke(app, ["predict", str(folder), "--output", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     with Predictor() as predictor:

@@ -8,7 +8,7 @@ import pytest
 from typer.models import OptionInfo
 
 from biounet_edge.cli.benchmark import benchmark
-from biounet_edge.cli.main import predict
+from biounet_edge.cli.predict import predict
 from biounet_edge.cli.watch import _sentence, _set_on_signals, watch
 
 

@@ -10,7 +10,8 @@ from biounet_edge import BackendUnavailableError, Bundle, EngineMismatchError
 from biounet_edge.cli.doctor import doctor
 from biounet_edge.doctor import diagnosis as doctor_module
 from biounet_edge.doctor.diagnosis import diagnose
-from biounet_edge.doctor.findings import has_gpu, judge
+from biounet_edge.doctor.findings import assess as judge
+from biounet_edge.doctor.findings import has_gpu
 from biounet_edge.doctor.machine import Machine
 
 CPU = Machine(

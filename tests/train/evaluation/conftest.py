@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import OperatingPoint
 from train.checkpoint import ModelInfo, save_model
 from train.data.dataset import MEAN, STD
 from train.encoders import HEATMAPS

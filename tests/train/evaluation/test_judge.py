@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.errors import InputError
 from biounet_edge.evaluation.masks import continuous_dice
 from biounet_edge.evaluation.probabilities import auc
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import OperatingPoint
 from train.checkpoint import ModelInfo
 from train.config import TrainConfig
 from train.data.dataset import ImageSet, normalise

@@ -1,0 +1,1 @@
+"""Whether a backend computes what PyTorch computed, and opening one that does."""

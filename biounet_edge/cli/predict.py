@@ -1,0 +1,82 @@
+"""`biounet-edge predict`: reads photographs and writes what the model says about them."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biounet_edge.cli.console import print_json, say, without_paths
+from biounet_edge.cli.options import (
+    BatchSizeOption,
+    BundleOption,
+    DeviceOption,
+    JsonOption,
+    LevelOption,
+    OutputOption,
+    PrecisionOption,
+    SaveOption,
+)
+
+
+def predict(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images and folders of images.")],
+    output: OutputOption = Path("predictions"),
+    bundle: BundleOption = None,
+    level: LevelOption = "full",
+    batch_size: BatchSizeOption = 8,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    save: SaveOption = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--no-resume", help="Keep what an earlier run into this folder finished."),
+    ] = True,
+    anonymous: Annotated[
+        bool,
+        typer.Option("--anonymous", help="Write hashes of the images' content in place of file names."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read photographs: melanoma probability, indicators, heatmaps and masks."""
+    from biounet_edge.cli.prediction_table import PredictionTable, progress_bar
+    from biounet_edge.cli.process import loaded, share_cores, silence_decoders
+    from biounet_edge.photographs.discovery import discover
+    from biounet_edge.prediction import PredictionFailure
+    from biounet_edge.results.dicom.files import DicomFiles
+    from biounet_edge.results.kinds import parse_save
+    from biounet_edge.runs.folder import RunOptions, run_folder
+
+    silence_decoders()
+    share_cores()
+    kinds = parse_save(save, level)
+    options = RunOptions(kinds, batch_size, resume, anonymous)
+    with without_paths(anonymous):
+        images = discover(paths, output)
+    table, kept = PredictionTable(), 0
+    with loaded(bundle, device, precision, level) as predictor:
+        dicom = DicomFiles(kinds, predictor.bundle, images)
+        if dicom.others:
+            kinds_left_out = ", ".join(dicom.kinds)
+            say(f"{dicom.others} of {len(images)} images are no DICOM files and get no {kinds_left_out}")
+        finished = run_folder(predictor, images, output, options, dicom)
+        with closing(finished), progress_bar(len(images)) as advance:
+            for item in finished:
+                kept += item.kept
+                if isinstance(item.outcome, PredictionFailure):
+                    say(f"error: {item.outcome.source}: {item.outcome.error}", style="red")
+                if as_json:
+                    print_json(item.outcome.to_dict(), indent=None)
+                table.add(item.outcome)
+                advance()
+    if not as_json:
+        table.print()
+    folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
+    written = ", ".join(["predictions.csv", "predictions.jsonl", *folders])
+    if kept:
+        say(f"{kept} were finished by an earlier run and kept; --no-resume computes them again")
+    say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
+    for problem in dicom.problems.values():
+        say(f"error: {problem}", style="red")
+    if table.failures or dicom.problems:
+        raise typer.Exit(3)

@@ -1,0 +1,209 @@
+"""From an image file to the pixels that the network sees: the only place where this is written.
+
+Training (validation and test), export and prediction all call these functions, so that a model never meets
+pixels that were prepared differently from those it was measured on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from biounet_edge.errors import ImageError
+from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.dicom.reading import read_dicom
+from biounet_edge.photographs.file import read_file
+from biounet_edge.photographs.header import ImageHeader, check_complete, read_header
+
+MAX_PIXELS = 250_000_000
+"""Largest image that is decoded, in pixels: 750 MB as RGB. Anything larger is a mistake or an attack."""
+
+SMALLEST_REDUCED_PX = 800
+"""Short side below which no photograph is reduced while it is decoded. It is enough for an overlay, and it is
+fixed, so that what the network sees does not depend on what is saved."""
+
+# OpenCV names no reduced RGB; REDUCED_COLOR_n is REDUCED_GRAYSCALE_n with the bit for BGR.
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photograph:
+    """What was read of an image file."""
+
+    pixels: NDArray[np.uint8]
+    """RGB pixels, upright, shape (h, w, 3), uint8; fewer than the file has where `reduction` allows it."""
+    size: tuple[int, int]
+    """(H0, W0): height and width of the upright photograph in the file, in pixels."""
+
+
+def read_input(source: str | Path | bytes | Frame, height: int, width: int) -> NDArray[np.uint8]:
+    """Read an image file as the network sees it.
+
+    Args:
+        source: Path of the file, its bytes, or one frame of a DICOM file.
+        height: Input height in pixels.
+        width: Input width in pixels.
+
+    Returns:
+        RGB pixels, shape (height, width, 3), uint8.
+
+    Raises:
+        ImageError: If the image cannot be read whole or is too large; the message is the reason.
+    """
+    return resize_to_input(read_photograph(source, height, width).pixels, height, width)
+
+
+def read_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Photograph:
+    """Read an image file with as many pixels as the network and an overlay need.
+
+    Args:
+        source: Path of the file, its bytes, or one frame of a DICOM file.
+        height: Input height in pixels.
+        width: Input width in pixels.
+
+    Returns:
+        The photograph, for `resize_to_input` and `reduce_to`, and its size in the file.
+
+    Raises:
+        ImageError: If the image cannot be read whole or is too large; the message is the reason.
+    """
+    opened = _open(source)
+    if isinstance(opened, np.ndarray):
+        return Photograph(opened, (opened.shape[0], opened.shape[1]))
+    header = opened.header
+    factor = reduction(header, height, width)
+    if factor == 1:
+        image = _decode(opened, cv2.IMREAD_COLOR_RGB)  # (H0, W0, 3)
+        return Photograph(image, (image.shape[0], image.shape[1]))
+    image = _decode(opened, _REDUCED[factor])  # (ceil(H0 / factor), ceil(W0 / factor), 3)
+    turned = (image.shape[0] > image.shape[1]) != (header.height > header.width)  # by the EXIF orientation
+    return Photograph(image, (header.width, header.height) if turned else (header.height, header.width))
+
+
+def reduction(header: ImageHeader, height: int, width: int) -> int:
+    """Return how much smaller than stored a photograph is decoded; one rule for all who read files.
+
+    A JPEG is stored as 8 x 8 blocks of frequencies, and leaving the highest out makes an image of a half, a
+    quarter or an eighth of the size for a part of the work. Its short side stays at least as long as the
+    longer side of the input and as SMALLEST_REDUCED_PX.
+
+    Args:
+        header: Format and stored size.
+        height: Input height in pixels.
+        width: Input width in pixels.
+
+    Returns:
+        8, 4, 2 or 1; both sides are divided by it and rounded up.
+    """
+    least = max(height, width, SMALLEST_REDUCED_PX)
+    for factor in _REDUCED if header.format == "JPEG" else ():
+        sides = -(-header.height // factor), -(-header.width // factor)
+        # Equal sides could not tell whether the EXIF orientation has turned the photograph.
+        square = sides[0] == sides[1] and header.height != header.width
+        if min(sides) >= least and not square:
+            return factor
+    return 1
+
+
+def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
+    """Read a JPEG, PNG, BMP, TIFF, WebP or DICOM image as upright 8-bit RGB, every pixel of it.
+
+    The EXIF orientation is applied; grey and palette images become RGB, an alpha channel is dropped, 16-bit
+    values are scaled to 8 bits. A truncated file is rejected: decoders return it with a grey lower half.
+
+    Args:
+        source: Path of the file, its bytes, or one frame of a DICOM file.
+
+    Returns:
+        RGB pixels, shape (H0, W0, 3), uint8.
+
+    Raises:
+        ImageError: If the image cannot be read whole or is too large; the message is the reason.
+    """
+    opened = _open(source)
+    return opened if isinstance(opened, np.ndarray) else _decode(opened, cv2.IMREAD_COLOR_RGB)
+
+
+def resize_to_input(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Stretch the whole photograph to the network's input size (the resize rule "stretch-area").
+
+    No crop and no padding: every pixel of the photograph counts, and a mask maps back by stretching alone.
+
+    Args:
+        image: RGB pixels, shape (H0, W0, 3), uint8.
+        height: Input height in pixels.
+        width: Input width in pixels.
+
+    Returns:
+        RGB pixels, shape (height, width, 3), uint8.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def reduce_to(image: NDArray[np.uint8], longer_side_px: int) -> NDArray[np.uint8]:
+    """Make a photograph smaller for looking at; one that is small enough already is returned as it is.
+
+    Args:
+        image: RGB pixels, shape (H0, W0, 3), uint8.
+        longer_side_px: Largest height and width of the result in pixels.
+
+    Returns:
+        RGB pixels of the same aspect, uint8.
+    """
+    height, width = image.shape[:2]
+    scale = longer_side_px / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Encoded:
+    """An image file that is worth decoding."""
+
+    data: bytes
+    header: ImageHeader
+    orientation: int
+    """Flag for OpenCV: inside DICOM the EXIF orientation is not applied."""
+
+
+def _open(source: str | Path | bytes | Frame) -> _Encoded | NDArray[np.uint8]:
+    """Read a file once; of DICOM, what is no ordinary JPEG is decoded already."""
+    content = source if isinstance(source, bytes | Frame) else read_file(Path(source))
+    dicom = read_dicom(content, MAX_PIXELS)
+    if isinstance(dicom, np.ndarray):
+        return dicom
+    data, orientation = dicom, cv2.IMREAD_IGNORE_ORIENTATION
+    if data is None:
+        assert isinstance(content, bytes), "a frame is always of a DICOM file"
+        data, orientation = content, 0
+    header = read_header(data)
+    if header.height * header.width > MAX_PIXELS:
+        raise ImageError(
+            f"the image is too large: {header.width} x {header.height} pixels are "
+            f"{header.height * header.width / 1e6:,.0f} megapixels, at most {MAX_PIXELS / 1e6:,.0f} are read"
+        )
+    check_complete(data, header)
+    return _Encoded(data, header, orientation)
+
+
+def _decode(file: _Encoded, flags: int) -> NDArray[np.uint8]:
+    header = file.header
+    try:
+        image = cv2.imdecode(np.frombuffer(file.data, np.uint8), flags | file.orientation)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from error
+        raise ImageError(f"the {header.format} image cannot be decoded: {error.err or error}") from error
+    if image is None:
+        raise ImageError(f"the {header.format} image is damaged, or of a kind that cannot be decoded")
+    return np.ascontiguousarray(image, dtype=np.uint8)

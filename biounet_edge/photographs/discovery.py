@@ -1,0 +1,151 @@
+"""From what was named on the command line to an ordered list of image files and where their results go."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from biounet_edge.errors import InputError
+from biounet_edge.photographs.dicom.content import Frame, frames_of, is_dicom_photograph
+from biounet_edge.photographs.names import numbered, unique_names
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
+)
+"""Extensions that make a file of a folder an image; a file that is named itself is tried whatever its
+extension. A file with another extension is an image if its content is that of a DICOM photograph."""
+
+_Identity = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """One image file, or one frame of a DICOM file, to read."""
+
+    path: Path
+    """The file, as reached from the path that was named."""
+    stem: str
+    """Name of its results, relative to each kind's folder, with "/", without extension; unique in a run."""
+    frame: int | None = None
+    """Frame number from 1, where the file holds several."""
+
+    @property
+    def source(self) -> Path | Frame:
+        """What `Predictor` is to read."""
+        return self.path if self.frame is None else Frame(self.path, self.frame)
+
+
+def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputImage]:
+    """List the images of any mix of files and folders.
+
+    Folders are read recursively and in alphabetical order; hidden files and folders are left out, and so is
+    the output folder, whose overlays are images too. A folder that several links lead to is read once. A
+    subfolder that cannot be listed is an image that cannot be read: its name is reported, the rest is done.
+    Each frame of a multi-frame DICOM file is an image: `a.dcm` gives the stems `a_0001`, `a_0002` and so on.
+
+    Args:
+        paths: Files and folders, in the order in which they are to be read.
+        output: Folder that the results go to, or None.
+
+    Returns:
+        The images, each file or frame once.
+
+    Raises:
+        InputError: If a path does not exist, cannot be read or is the output folder, or a folder holds no
+            images.
+    """
+    skip: set[_Identity] = set()
+    if output is not None:
+        with suppress(OSError):  # it is not there yet, or what opens it says why it cannot be
+            skip.add(_identity(output))
+    found: dict[str, tuple[Path, Path]] = {}  # absolute path -> (file, folder its result name is relative to)
+    for path in paths:
+        if os.path.isdir(path):  # unlike Path.is_dir, False where it cannot be told
+            if output is not None:
+                check_is_not_output(path, output)
+            images = list(_walk(path, set(skip)))
+            if not images:
+                raise InputError(
+                    f"the folder {path} holds no images: expected files ending in "
+                    f"{', '.join(sorted(IMAGE_SUFFIXES))}, or DICOM photographs, in it or its subfolders"
+                )
+            for image in images:
+                found.setdefault(os.path.abspath(image), (image, path))
+        elif os.path.lexists(path):
+            found.setdefault(os.path.abspath(path), (path, path.parent))
+        else:
+            raise InputError(f"there is no file or folder {path}: check the path")
+    frames = [(frame, root) for path, root in found.values() for frame in _frames(path)]
+    stems = unique_names((_file_name(frame), root) for frame, root in frames)
+    return [
+        InputImage(frame.path, stem, frame.number) if isinstance(frame, Frame) else InputImage(frame, stem)
+        for (frame, _), stem in zip(frames, stems, strict=True)
+    ]
+
+
+def check_is_not_output(folder: Path, output: Path) -> None:
+    """Reject to look for photographs in the output folder, which is always left out.
+
+    Args:
+        folder: Folder that is to be read.
+        output: Folder that the results go to, which need not be there.
+
+    Raises:
+        InputError: If they are the same.
+    """
+    if os.path.isdir(output) and os.path.samefile(folder, output):
+        raise InputError(
+            f"the folder {folder} is the output folder itself: choose another for the results with --output"
+        )
+
+
+def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
+    """Yield the images below a folder. Iterative: folders may be nested deeper than Python recurses."""
+    try:
+        if _is_known(folder, seen):
+            return
+        levels = [_entries(folder)]
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    while levels:
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+        elif entry.name.startswith("."):
+            continue
+        elif os.path.isdir(entry):
+            try:
+                if not _is_known(entry, seen):
+                    levels.append(_entries(entry))
+            except OSError:
+                yield entry
+        elif entry.suffix.lower() in IMAGE_SUFFIXES or is_dicom_photograph(entry):
+            yield entry
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return iter(sorted(folder.iterdir(), key=lambda entry: entry.name))
+
+
+def _is_known(folder: Path, seen: set[_Identity]) -> bool:
+    """Whether it is the output folder, a loop, or a second link to the same folder; notes it."""
+    identity = _identity(folder)
+    known = identity in seen
+    seen.add(identity)
+    return known
+
+
+def _identity(folder: Path) -> _Identity:
+    """Device and number of a folder, the same by whatever links it is reached."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _frames(path: Path) -> Iterator[Path | Frame]:
+    """Open only files that are not images by their extension."""
+    return iter((path,)) if path.suffix.lower() in IMAGE_SUFFIXES else frames_of(path)
+
+
+def _file_name(frame: Path | Frame) -> Path:
+    return frame if isinstance(frame, Path) else numbered(frame.path, frame.number)

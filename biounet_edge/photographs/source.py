@@ -1,0 +1,117 @@
+"""A photograph as it is given: a path, bytes, one frame of a DICOM file or pixels.
+
+`open_source` is the one place that asks which of them it is. What it returns has a name from the start, and a
+checksum once its content was read.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biounet_edge.errors import ImageError
+from biounet_edge.photographs.decoding import Photograph, read_photograph
+from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.file import frame_checksum, read_file, turn_of
+
+Source = str | Path | bytes | Frame | NDArray[np.uint8]
+"""A photograph: a path, the bytes of an image file, one frame of a DICOM file, or RGB pixels of shape
+(H0, W0, 3), uint8."""
+
+
+class OpenSource(Protocol):
+    """A photograph that can be read once."""
+
+    name: str
+    """Its path; "<bytes>" or "<array>" where there is none."""
+    sha256: str | None
+    """SHA-256 of its content, in hexadecimal; None before it is read, and of pixels."""
+
+    def read(self, height: int, width: int) -> Photograph:
+        """Decode as many pixels as the network and an overlay need.
+
+        Args:
+            height: Input height in pixels.
+            width: Input width in pixels.
+
+        Returns:
+            The photograph.
+
+        Raises:
+            ImageError: If it cannot be read whole or is too large; the message is the reason.
+        """
+
+
+def open_source(source: Source) -> OpenSource:
+    """Find out what a source is; nothing is read yet.
+
+    Args:
+        source: The photograph.
+
+    Returns:
+        What reads it.
+    """
+    if isinstance(source, np.ndarray):
+        return _Pixels(source)
+    if isinstance(source, bytes):
+        return _Content(source)
+    if isinstance(source, Frame):
+        return _FrameOfFile(source)
+    return _File(Path(source), str(source))
+
+
+class _Pixels:
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.name, self._pixels = "<array>", pixels
+        self.sha256: str | None = None
+
+    def read(self, height: int, width: int) -> Photograph:
+        pixels = self._pixels
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise ImageError(
+                f"expected RGB pixels of shape (height, width, 3) and type uint8, got {pixels.shape} "
+                f"{pixels.dtype}"
+            )
+        return Photograph(pixels, (pixels.shape[0], pixels.shape[1]))
+
+
+class _Content:
+    def __init__(self, data: bytes) -> None:
+        self.name, self._data = "<bytes>", data
+        self.sha256: str | None = None
+
+    def read(self, height: int, width: int) -> Photograph:
+        self.sha256 = hashlib.sha256(self._data).hexdigest()
+        return read_photograph(self._data, height, width)
+
+
+class _File:
+    def __init__(self, path: Path, name: str) -> None:
+        self.name, self._path = name, path
+        self.sha256: str | None = None
+
+    def read(self, height: int, width: int) -> Photograph:
+        with turn_of(self._path):
+            data = read_file(self._path)
+            self.sha256 = hashlib.sha256(data).hexdigest()
+            photograph = read_photograph(data, height, width)
+            del data  # before another large file is read
+        return photograph
+
+
+class _FrameOfFile:
+    """A frame of a file that may be too large to be held for each of them."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.name, self._frame = str(frame), frame
+        self.sha256: str | None = None
+
+    def read(self, height: int, width: int) -> Photograph:
+        self.sha256 = frame_checksum(self._frame)
+        photograph = read_photograph(self._frame, height, width)
+        if frame_checksum(self._frame) != self.sha256:
+            self.sha256 = None  # which of the two contents was decoded cannot be told
+            raise ImageError("the file changed while it was read: wait until it is complete and start again")
+        return photograph

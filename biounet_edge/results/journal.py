@@ -1,0 +1,250 @@
+"""What is finished in an output folder, so that a run that was stopped is continued and not repeated.
+
+journal.jsonl has a line for each run, and a line for each image, appended once all of its files are in their
+place: whatever stops a run, a line is there only where the result is. A line that was cut off is no JSON, and
+its image is computed again. Before files of another content or kind of run are written over, a line without
+an outcome says that they are gone.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from biounet_edge.errors import InputError, OutputError
+from biounet_edge.prediction import Outcome
+from biounet_edge.results.kinds import KINDS
+from biounet_edge.results.outcome_record import outcome_from_dict
+from biounet_edge.results.tables import TABLE_NAMES
+from biounet_edge.storage import output_error, remove_leftovers
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs in one folder are not kept apart there
+    fcntl = None  # type: ignore[assignment]
+
+JOURNAL_NAME = "journal.jsonl"
+
+_FORMAT = 1
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND
+for _name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):  # no system has all of them
+    _FLAGS |= getattr(os, _name, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedEntry:
+    """What the journal says about a finished image."""
+
+    outcome: Outcome
+    """Its prediction without arrays, or its failure."""
+    files: list[str]
+    """Its result files, relative to the output folder."""
+
+
+class Journal:
+    """The open journal of an output folder; no other run may open it meanwhile. Used by one thread."""
+
+    def __init__(self, output: Path, run: str, *, resume: bool = True, anonymous: bool = False) -> None:
+        """Make the output folder, open its journal and remove half-written files of a killed run.
+
+        Args:
+            output: Output folder; made where it is missing.
+            run: Names all that results depend on beside the image; entries of other runs are not used.
+            resume: False forgets what was finished.
+            anonymous: Whether file names must not be kept.
+
+        Raises:
+            OutputError: If the folder cannot be written to, or another run writes to it.
+            InputError: If file names must not be kept and the folder has results with file names.
+        """
+        self.anonymous = anonymous
+        """Whether file names must not be kept."""
+        self._output, self._path, self._run = output, output / JOURNAL_NAME, run
+        self._places: dict[str, tuple[int, int]] = {}  # stem -> offset and length of its last line
+        self._others: set[str] = set()  # stems whose last line is another run's
+        self._end = 0
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(output, error) from error
+        with self._explained():
+            self._file = FileIO(os.open(self._path, _FLAGS, 0o666), "r+")
+        try:
+            with self._explained():
+                if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                    raise OSError("it is not a regular file")
+                self._lock()
+                self._read(anonymous)
+                if not resume:
+                    self._file.truncate(0)
+                    self._places, self._others, self._end = {}, set(), 0
+                remove_leftovers(output, KINDS)
+                self._append({"journal": _FORMAT, "anonymous": anonymous})
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __len__(self) -> int:
+        """Count the images that were finished, here and now or in an earlier run of the same kind."""
+        return len(self._places)
+
+    def __contains__(self, stem: str) -> bool:
+        """Whether an image of that name was finished, whatever was in it."""
+        return stem in self._places
+
+    def find(self, stem: str, sha256: str) -> FinishedEntry | None:
+        """Look for a finished image.
+
+        Args:
+            stem: Name of its results.
+            sha256: SHA-256 of its content as it is now.
+
+        Returns:
+            What the journal says; None where it was not finished, has changed since or lacks a result file.
+        """
+        if stem not in self._places:
+            return None
+        offset, length = self._places[stem]
+        try:
+            self._file.seek(offset)
+            line = json.loads(self._file.read(length))
+            outcome = outcome_from_dict(line["outcome"])
+            files: dict[str, int] = line["files"]
+            there = all((self._output / name).stat().st_size == size for name, size in files.items())
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
+            return None
+        return FinishedEntry(outcome, list(files)) if there and outcome.sha256 == sha256 else None
+
+    def claim(self, stem: str, sha256: str) -> None:
+        """Note that an image's files are about to be written over, where they are those of something else.
+
+        Without it, a run that is killed in between would leave a line that says more than is there.
+
+        Args:
+            stem: Name of its results.
+            sha256: SHA-256 of its content.
+
+        Raises:
+            OutputError: If the journal cannot be written.
+        """
+        if stem in self._others or (stem in self._places and self.find(stem, sha256) is None):
+            with self._explained():
+                self._append({"run": self._run, "stem": stem})
+            self._others.discard(stem)
+            self._places.pop(stem, None)
+
+    def add(self, stem: str, outcome: Outcome, files: list[str]) -> None:
+        """Note that an image is finished: all of its files are in their place.
+
+        Args:
+            stem: Name of its results.
+            outcome: What came of it, with the checksum of its content.
+            files: Its result files, relative to the output folder.
+
+        Raises:
+            OutputError: If the journal cannot be written, or the output folder was removed.
+        """
+        with self._explained():
+            if not self._in_place():
+                raise OutputError(
+                    f"the folder {self._output} was removed or replaced while results were written to it: "
+                    "put it back, or start again"
+                )
+            sizes = {name: (self._output / name).stat().st_size for name in files}
+            line = {"run": self._run, "stem": stem, "files": sizes, "outcome": outcome.to_dict()}
+            self._places[stem] = self._append(line)
+            self._others.discard(stem)
+
+    def close(self) -> None:
+        """Let go of the folder; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the journal."""
+        self.close()
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lifts it, after a kill too
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another run is writing to {self._output}: wait for its end, or choose another folder "
+                "with --output"
+            ) from error
+        except OSError:  # some network file systems have no locks
+            return
+
+    def _read(self, anonymous: bool) -> None:
+        """Index the lines of this kind of run; the last line of an image counts."""
+        runs: list[bool] = []  # whether each was anonymous
+        self._file.seek(0)
+        with open(os.dup(self._file.fileno()), "rb") as lines:
+            for content in lines:
+                offset, self._end = self._end, self._end + len(content)
+                line = _parse(content)
+                stem = line.get("stem")
+                if line.get("journal") == _FORMAT:
+                    runs.append(line.get("anonymous") is True)
+                elif isinstance(stem, str):
+                    self._places.pop(stem, None)  # its files are not those of an earlier line
+                    self._others.discard(stem)
+                    if "outcome" in line and line.get("run") == self._run:
+                        self._places[stem] = (offset, len(content))
+                    elif "outcome" in line:  # unlike the line of a claim
+                        self._others.add(stem)
+                if not content.endswith(b"\n"):
+                    self._end += self._file.write(b"\n")
+        named = not all(runs) if runs else any((self._output / name).exists() for name in TABLE_NAMES)
+        if anonymous and named:
+            raise InputError(
+                f"the folder {self._output} has results with file names: choose another with --output, or "
+                "leave --anonymous out"
+            )
+
+    def _append(self, line: dict[str, Any]) -> tuple[int, int]:
+        """Write a line at once and return where it is."""
+        content = json.dumps(line).encode("ascii") + b"\n"  # ASCII: names that are no Unicode survive
+        offset, rest = self._end, memoryview(content)
+        while rest:  # a disk that runs full takes a part first
+            written = self._file.write(rest)
+            self._end, rest = self._end + written, rest[written:]
+        return offset, len(content)
+
+    def _in_place(self) -> bool:
+        """Whether the open file is still the one in the folder."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError:  # which is an OSError too
+            raise
+        except OSError as error:
+            raise output_error(self._path, error) from error
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    """Return a line's object; an empty one if it is none."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

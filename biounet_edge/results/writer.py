@@ -1,0 +1,161 @@
+"""Writes the results of a run while the run goes on."""
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from biounet_edge.errors import OutputError
+from biounet_edge.photographs.discovery import InputImage
+from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
+from biounet_edge.results.dicom.files import DicomFiles
+from biounet_edge.results.images import write_image_files
+from biounet_edge.results.journal import FinishedEntry, Journal
+from biounet_edge.results.kinds import Save
+from biounet_edge.results.tables import Tables
+
+_WORKERS = min(4, os.cpu_count() or 1)
+_QUEUE = 8  # predictions that wait to be written, at most
+
+
+class ResultWriter:
+    """Writes predictions in the background, in bounded memory and in the caller's order.
+
+    A context manager: predictions.csv and predictions.jsonl appear at its end, also by an error or Ctrl-C,
+    then with the rows that were finished. Each file is there whole or not at all.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        save: tuple[Save, ...] = (),
+        notice: str | None = None,
+        *,
+        dicom: DicomFiles | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        """Make the output folder and start the tables.
+
+        Args:
+            output: Output folder; made where it is missing.
+            save: Kinds of image files to write.
+            notice: The bundle's notice, for overlays.
+            dicom: Writer of the DICOM kinds; None where there are none.
+            journal: Open journal of the output folder, which is told what is finished; or None.
+
+        Raises:
+            OutputError: If the folder cannot be written to.
+        """
+        self._output, self._save, self._notice = output, save, notice
+        self._dicom, self._journal = dicom, journal
+        self._pending: deque[_Pending] = deque()
+        self._table = Tables(output)
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write")
+
+    def write(self, image: InputImage, outcome: Outcome) -> None:
+        """Queue one outcome; waits where the queue is full.
+
+        Args:
+            image: The image file.
+            outcome: What came of it.
+
+        Raises:
+            OutputError: If this or an earlier result cannot be written.
+        """
+        if self._journal is not None and isinstance(outcome, Prediction):
+            self._journal.claim(image.stem, outcome.sha256 or "")
+        files = self._pool.submit(self._write_files, image, outcome)
+        self._queue(_Pending(image.stem, outcome, files, in_journal=False))
+
+    def keep(self, image: InputImage, entry: FinishedEntry) -> None:
+        """Queue what an earlier run finished: its files are there, its row is not.
+
+        Args:
+            image: The image file.
+            entry: What the journal says about it.
+
+        Raises:
+            OutputError: If an earlier result cannot be written.
+        """
+        files: Future[list[str]] = Future()
+        files.set_result(entry.files)
+        self._queue(_Pending(image.stem, entry.outcome, files, in_journal=True))
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is queued and put the tables in their place; after an error only what is done.
+
+        Raises:
+            OutputError: If a result cannot be written.
+        """
+        if error is not None:
+            self._abandon()
+            return
+        try:
+            while self._pending:
+                self._record(self._pending[0])
+                self._pending.popleft()
+        except BaseException:
+            self._abandon()
+            raise
+        self._pool.shutdown()
+        self._table.close()
+
+    def _abandon(self) -> None:
+        """Keep the finished rows; what fails here follows from the error that is already on its way."""
+        self._pool.shutdown(cancel_futures=True)
+        for item in self._pending:
+            try:
+                self._record(item)
+            except Exception:  # it was cancelled or failed, and has the row that it had, if any
+                with suppress(Exception):
+                    self._add_earlier(item)
+        with suppress(OutputError):
+            self._table.close()
+
+    def _write_files(self, image: InputImage, outcome: Outcome) -> list[str]:
+        if isinstance(outcome, PredictionFailure):
+            return []
+        files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
+        return files + self._dicom.write(self._output, image, outcome) if self._dicom else files
+
+    def _queue(self, item: "_Pending") -> None:
+        self._pending.append(item)
+        while self._pending and (len(self._pending) > _QUEUE or self._pending[0].files.done()):
+            self._record(self._pending[0])
+            self._pending.popleft()
+
+    def _record(self, item: "_Pending") -> None:
+        files = item.files.result()
+        # What cannot be told from its content, such as a file that was locked, is tried again, and so is what
+        # could not be written as DICOM.
+        failed = item.outcome.sha256 is None or (self._dicom and item.stem in self._dicom.problems)
+        if self._journal is not None and not item.in_journal and not failed:
+            self._journal.add(item.stem, item.outcome, files)
+        self._table.add(item.outcome, files)
+
+    def _add_earlier(self, item: "_Pending") -> None:
+        """Add the row of what is computed again where the earlier result is still there."""
+        if self._journal is not None and item.outcome.sha256 is not None:
+            entry = self._journal.find(item.stem, item.outcome.sha256)
+            if entry is not None:
+                self._table.add(replace(entry.outcome, source=item.outcome.source), entry.files)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An outcome whose files are being written."""
+
+    stem: str
+    outcome: Outcome
+    files: Future[list[str]]
+    in_journal: bool

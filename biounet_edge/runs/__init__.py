@@ -1,0 +1,1 @@
+"""Runs over many photographs: of a folder, and of one that fills."""

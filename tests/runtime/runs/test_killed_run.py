@@ -1,0 +1,136 @@
+"""Processes of `biounet-edge predict` that are killed, run out of disk space, or are interrupted."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biounet_edge.results.journal import JOURNAL_NAME
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs the signals and limits of POSIX")
+
+# A process that was started in the background of a shell ignores SIGINT, and so does what it starts.
+COMMAND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from biounet_edge.cli.main import main; main()"
+)
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0})); " + COMMAND
+
+
+@pytest.fixture
+def make_images(tmp_path, photograph, write_image):
+    """Writes small photographs, every eleventh of them cut off."""
+
+    def make(count: int) -> Path:
+        folder = tmp_path / "images"
+        for i in range(count):
+            path = write_image(folder / f"sub{i % 3}" / f"{i:03}.jpg", np.roll(photograph, 5 * i, axis=1))
+            if i % 11 == 5:
+                path.write_bytes(path.read_bytes()[:-300])
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def start(bundle):
+    def run(images: Path, output: Path, *options: str, code: str = COMMAND) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, "predict", str(images), "--output", str(output)]
+        command += ["--bundle", str(bundle.folder), "--device", "cpu", "--batch-size", "2", *options]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    return run
+
+
+def results(output: Path) -> dict[str, bytes]:
+    """Every file but the journal and what a killed process was writing."""
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes()
+        for path in output.rglob("*")
+        if path.is_file() and path.name != JOURNAL_NAME and not path.name.startswith(".tmp-")
+    }
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Waits for the exit code and what was said on stderr."""
+    errors = process.communicate()[1]
+    return process.returncode, errors
+
+
+def journal_lines(output: Path) -> int:
+    try:
+        return (output / JOURNAL_NAME).read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def kill_after(process: subprocess.Popen[str], output: Path, lines: int, seconds: float) -> None:
+    """Kills a run that has added a number of lines to the journal, and some time later."""
+    goal = journal_lines(output) + lines
+    while process.poll() is None and journal_lines(output) < goal:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("rounds", "count"), [(3, 14), pytest.param(20, 200, marks=pytest.mark.slow)], ids=["3", "20"]
+)
+def test_killed_run_loses_nothing_and_ends_like_an_undisturbed_one(
+    make_images, start, tmp_path, rounds, count
+):
+    images, rng = make_images(count), random.Random(4)
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    assert end(start(images, whole))[0] == 3
+    expected, killed = results(whole), 0
+    for number in range(rounds):
+        finished = journal_lines(output)
+        process = start(images, output)
+        lines = 0 if number == 0 else rng.randint(1, 2 * count // rounds)
+        kill_after(process, output, lines, rng.uniform(0, 0.05))
+        killed += process.returncode == -signal.SIGKILL
+        assert journal_lines(output) >= finished
+        for name, content in results(output).items():
+            assert content == expected[name], f"{name} is half-written after round {number}"
+    assert killed >= rounds // 2
+    assert end(start(images, output))[0] == 3
+    assert results(output) == expected
+    assert not list(output.rglob(".tmp-*"))
+
+
+def test_interrupted_run_ends_with_130_and_is_continued(make_images, start, tmp_path):
+    images, output = make_images(30), tmp_path / "out"
+    assert end(start(images, tmp_path / "whole"))[0] == 3
+    process = start(images, output)
+    while journal_lines(output) < 4 and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    code, errors = end(process)
+    assert code == 130, errors
+    assert "interrupted; what was finished is kept" in errors
+    assert len((output / "predictions.csv").read_text().splitlines()) >= 1 + 3  # the header and what was done
+    assert "were finished by an earlier run and kept" in end(start(images, output))[1]
+    assert results(output) == results(tmp_path / "whole")
+
+
+def test_run_on_a_full_disk_ends_with_1_and_is_continued(make_images, start, tmp_path):
+    images, output = make_images(12), tmp_path / "out"
+    assert end(start(images, tmp_path / "whole"))[0] == 3
+    process = start(images, output, code=LIMITED.format(6000))  # no file may become larger, as on a full disk
+    code, errors = end(process)
+    assert code == 1, errors
+    assert "cannot be written (File too large): check the free space and the permissions" in errors
+    assert "Traceback" not in errors
+    expected = results(tmp_path / "whole")
+    for name, content in results(output).items():
+        assert name.startswith("predictions.") or content == expected[name]
+    assert not list(output.rglob(".tmp-*"))
+    assert end(start(images, output))[0] == 3
+    assert results(output) == expected
