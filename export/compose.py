@@ -13,7 +13,6 @@ import onnx_ir as ir
 
 from biounet_edge.bundle.manifest import InputSpec, Level
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import InputSpec, Level
 from export.components import FUSION, add_output, decoder_name, encoder_name
 from export.merge import merge_equal
 from export.trace import IR_VERSION, OPSET, finish

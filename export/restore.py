@@ -18,7 +18,6 @@ from biounet_edge.bundle.folder import MANIFEST_NAME, Bundle
 from biounet_edge.bundle.manifest import EncoderSpec, WeightFormat
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.manifest import EncoderSpec, WeightFormat
 from export.components import FUSION, DecoderModule, EncoderModule, decoder_name, encoder_name
 from export.model_card import read_card_notes
 from export.weights import HALF_SUFFIX, WEIGHTS_NAME

@@ -16,7 +16,6 @@ from benchmarks.zoo.models import FAMILIES, all_models, make_specimen
 from benchmarks.zoo.page import agreement_table, cost_table, method_table, replace_table
 from biounet_edge.backends.processor import usable_threads
 from biounet_edge.errors import BiounetEdgeError
-from biounet_edge.processor import usable_threads
 from onnx_gradcam.cam_methods import CAM_METHODS, Method
 from onnx_gradcam.errors import OnnxGradcamError
 

@@ -8,11 +8,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from biounet_edge.engine.compilation import Compilation
-from biounet_edge.engine.library import import_tensorrt
-from biounet_edge.engine.progress import ProgressListener
-from biounet_edge.engine.sidecar import BatchProfile
-from biounet_edge.telemetry import import_onnxruntime, import_openvino
+from biounet_edge.backends.telemetry import import_onnxruntime, import_openvino
+from biounet_edge.backends.tensor_rt.compilation import Compilation
+from biounet_edge.backends.tensor_rt.library import import_tensorrt
+from biounet_edge.backends.tensor_rt.progress import ProgressListener
+from biounet_edge.backends.tensor_rt.sidecar import BatchProfile
 from onnx_gradcam.model_file import save_model
 
 Arrays = dict[str, NDArray[Any]]

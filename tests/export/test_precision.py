@@ -15,7 +15,6 @@ from biounet_edge.bundle.folder import Bundle
 from biounet_edge.checks.agreement import GATES, Gates
 from biounet_edge.checks.verification import verify
 from biounet_edge.errors import ExportError
-from biounet_edge.verification import verify
 from export.batch_norm import absorb_batch_norm
 from export.bundle import ExportOptions, ExportReport, export_bundle
 from export.components import EncoderModule, write_encoder

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.zoo.runtimes import compile_with_tensorrt_rtx, load_openvino
-from biounet_edge.engine.sidecar import BatchProfile
+from biounet_edge.backends.tensor_rt.sidecar import BatchProfile
 from onnx_gradcam.explanation import Explanation, add_heatmaps, list_layers
 from onnx_gradcam.layers import last_layer
 

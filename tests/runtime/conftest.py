@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from biounet_edge import INDICATORS, Bundle, Predictor, default_bundle
-from biounet_edge.manifest import EncoderSpec, Manifest, OperatingPoint
+from biounet_edge.bundle.manifest import EncoderSpec, Manifest, OperatingPoint
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

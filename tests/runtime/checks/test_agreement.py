@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from biounet_edge import INDICATORS
-from biounet_edge.agreement import FAINT, GATES, AgreementMeter, Spread, correlation
-from biounet_edge.golden import compare
+from biounet_edge.checks.agreement import FAINT, GATES, AgreementMeter, Spread, correlation
+from biounet_edge.checks.golden import compare
 
 
 @pytest.fixture(scope="module")

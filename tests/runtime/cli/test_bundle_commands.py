@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from biounet_edge import INDICATORS
-from biounet_edge.backends.ort import OnnxRuntimeBackend
-from biounet_edge.manifest import EncoderSpec
+from biounet_edge.backends.onnx_runtime import OnnxRuntimeBackend
+from biounet_edge.bundle.manifest import EncoderSpec
 
 
 def test_info_describes_the_bundle(run, bundle):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from biounet_edge.evaluation.bootstrap import Draws
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.results import COLUMNS
+from biounet_edge.results.tables import COLUMNS
 from train.data.records import Record, read_mask
 
 QUICK = Draws(resamples=50)

@@ -21,8 +21,8 @@ from pydicom.uid import (
 from typer.testing import CliRunner
 
 from biounet_edge import INDICATORS
+from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.cli.main import app
-from biounet_edge.manifest import OperatingPoint
 
 from ...dicom_files import as_jpeg, dataset, encoded, jpeg, write
 
