@@ -12,7 +12,7 @@ from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.indicators import INDICATORS, indicator_label
 
 PACKAGE = Path(biounet_edge.__file__).parent
-FORBIDDEN = {"torch", "torchvision", "train", "export", "onnx", "sklearn", "PIL"}
+FORBIDDEN = {"torch", "torchvision", "train", "export", "onnx", "onnx_gradcam", "sklearn", "PIL"}
 
 
 def imported_packages(source: str) -> set[str]:
