@@ -46,16 +46,19 @@ ReLU or ReLU6 switch where an activation is at a bound but for rounding: 1e-3. M
 twelve heatmaps: 1e-3. A wrong weight, pad or rule differs by 0.1 and more.
 """
 
-SWITCHING = ("mask_probability", "heatmaps, three finest", "heatmaps, nine others")
-"""Outputs behind ReLU masks of the backward pass: their gate holds for the median over the golden images."""
+LARGEST_SWITCH: Mapping[str, float] = {
+    "mask_probability": 0.2,
+    "heatmaps, three finest": 0.05,
+    "heatmaps, nine others": 0.05,
+}
+"""Largest difference on any single image of outputs behind ReLU masks of the backward pass.
 
-LARGEST_SWITCH = 0.05
-"""Largest difference of these on any single image.
-
-Where an activation is zero but for rounding, its ReLU may switch in one runtime and not in another, and the
-gradient through it with it. In the demo model that moved single heatmaps of autograd itself, in float32
-against float64, by up to 4e-3, and noise of 1e-6 on the pixels by up to 2e-2. A mistake in the graph shows on
-every image, and in the median.
+Their gate holds for the median over the golden images. Where an activation is zero but for rounding, its
+ReLU may switch in one runtime and not in another, and the gradient through it with it. In the demo 0.2.0
+that moved single heatmaps of autograd itself, in float32 against float64, by up to 4e-3, and noise of 1e-6
+on the pixels by up to 2e-2. A mask with a sharp border magnifies it: in the demo 0.3.0, PyTorch's own
+float32 moves single pixels by up to 0.07. A mistake in the graph shows on every image, and in the median;
+and decoders are judged alone, too, on PyTorch's heatmaps.
 """
 
 OWN_ROUNDING = 2.0
@@ -88,8 +91,8 @@ class ParityRow:
     output: str
     """Name of the output."""
     typical_difference: float
-    """Absolute difference, of heatmap_scale relative: the largest; of SWITCHING outputs, for each map the
-    median over the images, and of these the largest."""
+    """Absolute difference, of heatmap_scale relative: the largest; of outputs in LARGEST_SWITCH, for each map
+    the median over the images, and of these the largest."""
     gate: float
     """Largest typical difference that is accepted."""
     largest_difference: float
@@ -101,7 +104,7 @@ class ParityRow:
     def passed(self) -> bool:
         """Whether the differences are within the gates; false where one is not a number."""
         gate = max(self.gate, OWN_ROUNDING * self.own_difference)
-        limit = LARGEST_SWITCH if self.output in SWITCHING else gate
+        limit = LARGEST_SWITCH.get(self.output, gate)
         return self.typical_difference <= gate and self.largest_difference <= limit
 
 
@@ -214,7 +217,7 @@ def _differences(
         loss = np.maximum(cancellation / CANCELLATION, 1)
         difference /= loss.reshape(loss.shape + (1,) * (expected.ndim - loss.ndim))
     largest = typical = float(difference.max(initial=0.0))
-    if name in SWITCHING:
+    if name in LARGEST_SWITCH:
         typical = float(np.median(difference.max(axis=(-2, -1)), axis=0).max())
     return typical, largest
 
