@@ -73,10 +73,9 @@ def write_model_card(
         f"The graphs were run with ONNX Runtime in float32 on the {images} images of golden.npz and compared "
         "with PyTorch in float64, whose Grad-CAM uses autograd. Differences are absolute, of heatmap_scale "
         f"relative; where the terms of a heatmap cancel more than {CANCELLATION}-fold, the difference is "
-        "divided by the excess. Of masks and of the twelve heatmaps, the difference is the median over the "
-        "images, because a ReLU that switches by rounding moves single ones; on any image "
-        f"{LARGEST_SWITCH['heatmaps, nine others']} is accepted of a heatmap, "
-        f"{LARGEST_SWITCH['mask_probability']} of a mask.",
+        "divided by the excess. A mask of full.onnx is compared by the mean over its pixels. Of masks and of "
+        "the twelve heatmaps, the difference is the median over the images, because a ReLU that switches "
+        f"by rounding moves single ones; on any image it may be {LARGEST_SWITCH} at most.",
         _table(
             ("graph", "output", "difference", "on any image", "gate"), [_parity_cells(row) for row in parity]
         ),

@@ -18,17 +18,18 @@ TOLERANCES: dict[str, float] = {
     "indicator_probability": 1e-4,
     "heatmap": 5e-3,
     "heatmap_scale": 1e-2,
-    "mask_probability": 5e-2,
+    "mask_probability": 5e-3,
 }
-"""Largest accepted absolute difference per output (of heatmap_scale: relative), in float32.
+"""Largest accepted absolute difference per output (of heatmap_scale: relative; of a mask: mean), in float32.
 
 Float32 kernels sum in an order that depends on the CPU's vector width and thread count, and a GPU may use
 other algorithms: about 1e-5 relative over some fifty layers. Probabilities come from a sigmoid (slope at
-most 1/4) and stay within 1e-4; contributions are log-odds of magnitude 1 to 10. Heatmaps are divided by their
-own maximum, which magnifies rounding where a gradient nearly cancels. Masks are computed from twelve
-heatmaps, and a ReLU that switches by rounding, where an activation is nearly zero, moves them by up to 2e-2:
-so did noise of 1e-6 on the pixels in PyTorch itself. A wrong operator, weight or channel order differs by 0.1
-and more. Shorter formats are judged by `biounet_edge.checks.agreement.GATES`.
+most 1/4) and stay within 1e-4; contributions are log-odds of magnitude 1 to 10. Heatmaps are divided by
+their own maximum, which magnifies rounding where a gradient nearly cancels. Masks are computed from twelve
+heatmaps, and a ReLU that switches by rounding, where an activation is nearly zero, moves them: PyTorch's
+own float32 is off by up to 0.07 in single pixels at a sharp border, and by up to 5e-4 in the mean over the
+pixels of a mask. A wrong operator, weight or channel order differs by 0.1 and more. Shorter formats are
+judged by `biounet_edge.checks.agreement.GATES`.
 """
 
 
@@ -41,7 +42,8 @@ class OutputCheck:
     output: str
     """Name of the output."""
     largest_difference: float | None
-    """Largest absolute difference (of heatmap_scale: relative to the golden value), or None."""
+    """Largest absolute difference (of heatmap_scale: relative to the golden value; of masks: mean over the
+    pixels), or None."""
     tolerance: float | None
     """Largest difference that is accepted; None in formats that are judged by their gates alone."""
     problem: str | None
@@ -126,6 +128,8 @@ def _compare_output(
     difference = np.abs(actual.astype(np.float64) - expected)
     if name == "heatmap_scale":
         difference /= np.maximum(np.abs(expected), 1e-6)
+    if name == "mask_probability":
+        difference = difference.mean(axis=(-2, -1))
     largest = float(difference.max(initial=0.0))
     if not np.isfinite(largest):
         return OutputCheck(level, name, None, tolerance, "has a value that is not a finite number")

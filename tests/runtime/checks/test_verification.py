@@ -84,6 +84,18 @@ def test_compare_names_an_output_that_differs(backend, bundle, name):
     assert set(found.values()) == {None}
 
 
+def test_compare_judges_masks_by_their_mean_over_the_pixels(backend, bundle):
+    def with_a_point(masks):
+        masks = masks.copy()
+        masks[..., 0, 0] = 1 - masks[..., 0, 0]
+        return masks
+
+    point = changed(bundle.golden(), "mask_probability", with_a_point)
+    moved = changed(bundle.golden(), "mask_probability", lambda masks: np.roll(masks, 60, axis=3))
+    assert problems(bundle, backend, point)["mask_probability"] is None
+    assert problems(bundle, backend, moved)["mask_probability"].startswith("differs by")
+
+
 def test_compare_judges_the_heatmap_scale_relative_to_itself(backend, bundle):
     close = changed(bundle.golden(), "heatmap_scale", lambda values: values * np.float32(1.005))
     far = changed(bundle.golden(), "heatmap_scale", lambda values: values * np.float32(1.5))
