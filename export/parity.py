@@ -91,8 +91,8 @@ class ParityRow:
     output: str
     """Name of the output."""
     typical_difference: float
-    """Absolute difference, of heatmap_scale relative, of a level's masks the mean over the pixels: the largest;
-    of SWITCHING outputs, for each map the median over the images, and of these the largest."""
+    """Absolute difference, of heatmap_scale relative, of masks behind heatmaps the mean over their pixels:
+    the largest; of SWITCHING outputs, for each map the median over the images, and of these the largest."""
     gate: float
     """Largest typical difference that is accepted."""
     largest_difference: float
