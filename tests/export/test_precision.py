@@ -17,12 +17,10 @@ from biounet_edge.checks.verification import verify
 from biounet_edge.errors import ExportError
 from export.batch_norm import absorb_batch_norm
 from export.bundle import ExportOptions, ExportReport, export_bundle
-from export.components import EncoderModule, write_encoder
 from export.half import to_float16
 from export.parity import open_graph
 from export.precision import evenly
 from export.quantize import to_int8
-from export.restore import restore_model
 from export.trace import finish
 from tests.export.conftest import SIZE_PX, rendered_images
 from train.data.dataset import normalise
@@ -37,14 +35,13 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def trained() -> ir.Model:
-    """An encoder of the demo model: on random weights, half of the heatmaps would be rounding."""
-    model, info = restore_model(Bundle.open())
-    return write_encoder(EncoderModule(model.network("streaks")), info.network)
+    """A trained ResNet-50: on random weights, half of the heatmaps would be rounding."""
+    return ir.load(Path(__file__).parent / "data" / "trained_encoder.onnx")
 
 
 @pytest.fixture(scope="module")
 def trained_pixels() -> np.ndarray:
-    return normalise(rendered_images(8, Bundle.open().manifest.input.height, seed=5)).numpy()
+    return normalise(rendered_images(8, 128, seed=5)).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +117,7 @@ def test_float16_agrees_with_float32(trained: ir.Model, trained_pixels: np.ndarr
     expected = open_graph(trained)(pixels=trained_pixels)
     actual = open_graph(to_float16(trained))(pixels=trained_pixels)
     # float16 has 11 bits: 5e-4 per rounding, some fifty layers, most of it averaged out.
-    tolerance = 1e-2 * np.abs(expected["logits"]).max()
+    tolerance = 5e-3 * np.abs(expected["logits"]).max()
     assert 0 < np.abs(actual["logits"] - expected["logits"]).max() < tolerance
     assert typical_correlation(actual["heatmaps"], expected["heatmaps"]) > 0.99
     assert typical_correlation(actual["heatmaps"], expected["heatmaps"][::-1]) < 0.9  # other images' heatmaps
@@ -145,13 +142,12 @@ def test_int8_quantizes_forward_and_backward_convolutions(
 def test_int8_agrees_with_float32(trained: ir.Model, trained_pixels: np.ndarray) -> None:
     expected = open_graph(trained)(pixels=trained_pixels)
     actual = open_graph(to_int8(trained, trained_pixels))(pixels=trained_pixels)
-    # 8 bits: 4e-3 of the range per rounding; more where a depthwise convolution's channels share a range, so
-    # that single images are far off and a bundle's gate on photographs may refuse int8.
-    tolerance = 0.15 * np.abs(expected["logits"]).max()
-    assert 0 < np.median(np.abs(actual["logits"] - expected["logits"])) < tolerance
+    # 8 bits: 4e-3 of the range per rounding.
+    tolerance = 0.1 * np.abs(expected["logits"]).max()
+    assert 0 < np.abs(actual["logits"] - expected["logits"]).max() < tolerance
     own = typical_correlation(actual["heatmaps"], expected["heatmaps"])
-    others = typical_correlation(actual["heatmaps"], expected["heatmaps"][::-1])
-    assert own > max(0.6, others + 0.2)
+    assert own > 0.85
+    assert own > typical_correlation(actual["heatmaps"], expected["heatmaps"][::-1]) + 0.2  # other images'
 
 
 def test_int8_wants_enough_examples(components: dict[str, ir.Model], pixels: np.ndarray) -> None:

@@ -103,7 +103,9 @@ def test_float32_is_onnxruntimes_though_bfloat16_wrote_the_model_cache(
         assert array.flags.owndata
         if name == "mask_probability":
             assert array.shape == reference[name].shape
-            assert np.abs(array - reference[name]).mean(axis=(2, 3)).max() < 5e-4
+            difference = np.abs(array - reference[name])
+            assert difference.mean(axis=(2, 3)).max() < 5e-4
+            assert (difference < 2e-2).mean() > 0.999
             continue
         np.testing.assert_allclose(array, reference[name], rtol=1e-4, atol=tolerances.get(name, 2e-5))
 
