@@ -16,8 +16,15 @@ from train.data.batches import Batches, Material, Plan, Segmented
 from train.encoders import Encoder
 from train.engine import Engine
 from train.gradcam import explain, stack_heatmaps
-from train.losses import adversarial_perturbation, bernoulli_divergence, masked_bce, nt_xent, soft_dice
-from train.network import Classifier, IndicatorNetwork, Projection
+from train.losses import (
+    adversarial_perturbation,
+    bernoulli_divergence,
+    mask_supervision,
+    masked_bce,
+    nt_xent,
+    soft_dice,
+)
+from train.network import Classifier, IndicatorNetwork, Projection, SupervisedClassifier
 
 WARM_UP = 0.1
 """Part of a one-cycle schedule in which the learning rate rises."""
@@ -36,7 +43,11 @@ class Subnetworks:
         if stage.contrastive_batch:
             parts["contrastive"] = Projection(network.encoder, network.projection_head)
         if stage.classification_batch:
-            parts["classification"] = Classifier(network.encoder, network.classification_head)
+            parts["classification"] = (
+                SupervisedClassifier(network.encoder, network.classification_head, network.mask_head)
+                if stage.mask_supervision
+                else Classifier(network.encoder, network.classification_head)
+            )
         for task in network.localised if stage.segmentation_batch else ():
             parts[f"segmentation-{task}"] = network.heatmap_path(task)
         self.optimizers = {
@@ -235,11 +246,21 @@ class Iteration:
     def _classification(
         self, pixels: Tensor, material: Material, number: int
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Inputs of an f_Res update and their loss: BCE, and the virtual adversarial loss where it is on."""
+        """Inputs of an f_Res update and their loss: BCE, and that of masks or the virtual adversarial one."""
         assert material.labels is not None
         labels = material.labels.to(self.engine.device)
         weight = self.batches.positive_weight(self.plan.tasks).to(self.engine.device)
         settings = self.plan.stage.adversarial
+        if material.masks is not None:
+            truth = self.batches.supervised(material.masks.to(self.engine.device), self.plan, number)
+            supervision = self.plan.stage.mask_supervision
+
+            def loss_with_masks(outputs: Tensor) -> Tensor:
+                logits, masks = torch.split(outputs, [labels.shape[1], truth[0].numel()], dim=1)
+                of_masks = self._mean(mask_supervision(masks.view(truth.shape), truth))
+                return masked_bce(self.engine.gather(logits), labels, weight) + supervision * of_masks
+
+            return pixels, loss_with_masks
         if settings is None or material.adversarial is None:
             return pixels, lambda logits: masked_bce(self.engine.gather(logits), labels, weight)
         unlabelled = self.engine.normalise(material.adversarial)

@@ -215,6 +215,9 @@ class StageConfig(Section):
     averaging: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of the exponential moving average of the weights, which is what is validated and kept; None for
     the weights themselves."""
+    mask_supervision: float = Field(default=0.0, ge=0)
+    """Weight, beside f_Res's BCE, of the loss of masks that the encoder's own features give; 0 for none. It
+    teaches an encoder where things are."""
     frozen_blocks: int = Field(default=0, ge=0)
     """First blocks of the encoder, with its stem, that stay as they are, batch norm included."""
     adversarial: AdversarialConfig | None = None
@@ -229,6 +232,10 @@ class StageConfig(Section):
             raise ValueError("f_CLR needs negatives: set contrastive_batch to at least 2, or to 0")
         if self.adversarial is not None and not self.classification_batch:
             raise ValueError("the virtual adversarial loss is part of f_Res; set classification_batch")
+        if self.mask_supervision and not self.classification_batch:
+            raise ValueError("masks supervise the encoder in f_Res; set classification_batch")
+        if self.mask_supervision and self.adversarial is not None:
+            raise ValueError("f_Res takes mask_supervision or adversarial, not both; remove one")
         if self.frozen_blocks and self.averaging is None:
             raise ValueError(
                 "frozen blocks keep their batch norm, which is settled anew after each epoch unless weights "

@@ -155,6 +155,11 @@ def _check_sufficient(config: TrainConfig, training: list[Record], unlabelled: l
                     f"f_Seg needs masks of {indicator}, but no training image has one; "
                     "add a source with masks or set segmentation_batch to 0"
                 )
+    if any(stage.mask_supervision for stage in stages) and not any(record.masks for record in training):
+        raise DatasetError(
+            "mask_supervision needs masks, but no training image has one; add a source with masks or leave "
+            "mask_supervision out"
+        )
     if len({record.melanoma for record in training} - {None}) < 2:
         raise DatasetError(
             "the diagnosis needs training images with and without melanoma; name a label table that has both"

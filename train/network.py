@@ -26,6 +26,15 @@ from train.encoders import FAMILIES, HEATMAPS, Encoder, Family, share_convolutio
 MELANOMA: Final = "melanoma"
 """Name of the diagnosis among the tasks of a classification head."""
 
+MASK_HEAD_SKIPS: Final = slice(2, None)
+"""Skips that the mask head reads, the finest at 1/8."""
+
+MASK_STRIDE: Final = 8
+"""Pixels of the input for one of the mask head."""
+
+RARE: Final = -3.0
+"""Mask logit of every place before training: indicators fill a small part of a photograph."""
+
 ONE_ENCODER_EACH: Final = tuple((indicator, MELANOMA) for indicator in INDICATORS)
 """The tasks of Bio-U-Net's five encoders: each predicts its own indicator and melanoma."""
 
@@ -63,15 +72,18 @@ class NetworkConfig:
         """Length D of an encoder's feature vector."""
         return FAMILIES[self.family].features(self.base_width)
 
+    @property
+    def skip_channels(self) -> tuple[int, ...]:
+        """Channels of an encoder's five skips, finest first."""
+        return FAMILIES[self.family].skip_channels(self.base_width)
+
     def make_encoder(self, channels_in: int, *, pooled: bool = True) -> Encoder:
         """Build an encoder of the family with random weights; see `Encoder.__init__`."""
         return FAMILIES[self.family](channels_in, self.base_width, pooled=pooled)
 
     def make_decoder(self) -> "Decoder":
         """Build the decoder that goes with the encoder."""
-        return Decoder(
-            FAMILIES[self.family].skip_channels(self.base_width), self.decoder_width or 4 * self.base_width
-        )
+        return Decoder(self.skip_channels, self.decoder_width or 4 * self.base_width)
 
 
 class DecoderBlock(nn.Module):
@@ -145,6 +157,36 @@ class HeatmapPath(nn.Module):
         return logits[:, 0]  # type: ignore[no-any-return]
 
 
+class MaskHead(nn.Module):
+    """Masks straight from an encoder's skips at 1/8, 1/16 and 1/32, a linear score of each place.
+
+    A loss on them teaches an encoder where an indicator is, so that Grad-CAM has something to show. Training
+    alone has this head: a prediction's masks are f_Seg's.
+
+    Source: Long et al., Fully Convolutional Networks, 2015, arXiv:1411.4038 (FCN-8s); Lee et al.,
+    Deeply-Supervised Nets, 2015, arXiv:1409.5185
+    """
+
+    def __init__(self, skip_channels: tuple[int, ...], indicators: int) -> None:
+        super().__init__()
+        self.scores = nn.ModuleList(
+            nn.Conv2d(channels, indicators, 1) for channels in skip_channels[MASK_HEAD_SKIPS]
+        )
+        for score in self.scores:
+            nn.init.zeros_(score.weight)
+            nn.init.constant_(score.bias, RARE / len(self.scores))
+
+    def forward(self, skips: list[Tensor]) -> Tensor:
+        """Mask logits, shape (N, J, H / 8, W / 8), from the five skips of an encoder, finest first."""
+        finest, *coarser = [
+            score(skip) for score, skip in zip(self.scores, skips[MASK_HEAD_SKIPS], strict=True)
+        ]
+        size = finest.shape[-2:]
+        return finest + sum(  # type: ignore[no-any-return]
+            functional.interpolate(part, size=size, mode="bilinear", align_corners=False) for part in coarser
+        )
+
+
 class Classifier(nn.Module):
     """f_Res: an encoder and a linear layer over its features."""
 
@@ -156,6 +198,20 @@ class Classifier(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits, shape (N, T), of normalised pixels (N, 3, H, W)."""
         return self.classification_head(self.encoder(pixels).features)  # type: ignore[no-any-return]
+
+
+class SupervisedClassifier(Classifier):
+    """f_Res with masks beside its logits."""
+
+    def __init__(self, encoder: Encoder, classification_head: nn.Linear, mask_head: MaskHead) -> None:
+        super().__init__(encoder, classification_head)
+        self.mask_head = mask_head
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits, then mask logits row by row, shape (N, T + J * H / 8 * W / 8), of pixels (N, 3, H, W)."""
+        encoding = self.encoder(pixels)
+        masks = self.mask_head(encoding.skips)
+        return torch.cat([self.classification_head(encoding.features), masks.flatten(1)], dim=1)
 
 
 class Projection(nn.Module):
@@ -195,6 +251,12 @@ class IndicatorNetwork(nn.Module):
         self.heatmap_paths = nn.ModuleDict({task: HeatmapPath(config) for task in self.localised})
         for task in self.localised:
             share_convolutions(self.encoder, self.heatmap_path(task).encoder)
+        self.mask_head = MaskHead(config.skip_channels, len(self.indicators))
+
+    @property
+    def indicators(self) -> tuple[str, ...]:
+        """The tasks that have masks."""
+        return tuple(task for task in self.tasks if task != MELANOMA)
 
     def freeze(self, blocks: int) -> None:
         """Let the stem and the first blocks keep their weights and batch norm while the rest is trained."""

@@ -48,9 +48,20 @@ def validate(
     if plan.stage.segmentation_batch:
         for indicator in plan.localised:
             chosen = images.with_filled_mask(indicator)
-            scores = [continuous_dice(t, m) for t, m in segment_all(network, images, chosen, indicator)]
+            scores = [
+                continuous_dice(truth, as_saved(mask))
+                for truth, mask in segment_all(network, images, chosen, indicator)
+            ]
             figures[f"cdc_{indicator}"] = float(np.mean(scores)) if scores else math.nan
     return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def as_saved(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mask probabilities in the 256 steps of the pictures that `predict --save probabilities` writes.
+
+    Continuous Dice counts every pixel above zero as inside: how small a probability is kept decides it.
+    """
+    return (np.rint(mask * 255) / 255).astype(np.float32)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """What an iteration does to a network."""
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,48 @@ def test_the_virtual_adversarial_loss_is_added_by_its_weight(config: TrainConfig
         losses.append(iteration.train(0, material, None)["classification"])
     assert losses[1] - losses[0] > 1e-4
     assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]))
+
+
+def supervised_losses(
+    config: TrainConfig, images: ImageSet, weight: float, augment: str
+) -> tuple[float, IndicatorNetwork]:
+    """Loss of one f_Res update whose masks weigh so much, and the network after it."""
+    torch.manual_seed(0)
+    stage = StageConfig(
+        epochs=1,
+        iterations=1,
+        contrastive_batch=0,
+        classification_batch=8,
+        segmentation_batch=0,
+        augment=augment,  # type: ignore[arg-type]
+        mask_supervision=weight,
+    )
+    plan = Plan("x", stage, ("streaks", "globules", "melanoma"), ())
+    engine, batches = Engine(Machine("cpu", "float64")), Batches(config, images, images, Share())
+    network = IndicatorNetwork(config.model.network, plan.tasks, ())
+    for score in network.mask_head.scores:  # whose zeros would let no gradient through in a first update
+        torch.nn.init.normal_(score.weight, std=0.1)
+    before = copy.deepcopy(network.mask_head.state_dict())
+    engine.prepare(network)
+    iteration = Iteration(engine, batches, plan, Subnetworks(network, stage, engine), 0.5)
+    (material,) = batches.load(plan, 0, 1)
+    loss = iteration.train(0, material, None)["classification"]
+    moved = any(
+        not torch.equal(tensor, before[k].double()) for k, tensor in network.mask_head.state_dict().items()
+    )
+    assert moved == (weight > 0)
+    return loss, network
+
+
+@pytest.mark.parametrize("augment", ["none", "strong"])
+def test_masks_supervise_the_encoder_by_their_weight(
+    config: TrainConfig, data_root: Path, augment: str
+) -> None:
+    images = ImageSet(read_source(config.data.annotated[0], data_root), 64, cache=True)
+    losses, networks = zip(*(supervised_losses(config, images, w, augment) for w in (0, 1, 3)), strict=True)
+    assert losses[1] - losses[0] > 0.01
+    assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]))
+    assert not torch.equal(networks[0].encoder.conv1.weight, networks[1].encoder.conv1.weight)
 
 
 @pytest.mark.parametrize(

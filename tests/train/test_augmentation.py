@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from train.data.augmentation import (
     Augmentation,
     Drawn,
     apply,
+    move,
 )
 
 
@@ -22,7 +25,14 @@ def drawn(
     colour: tuple[float, float, float] = (1.0, 1.0, 1.0),
     channels: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Drawn:
-    return Drawn(torch.tensor([theta] * 4).float(), torch.tensor([colour] * 4), torch.tensor([channels] * 4))
+    return Drawn(
+        torch.tensor([theta] * 4).float(),
+        torch.tensor([colour] * 4),
+        torch.tensor([channels] * 4),
+        blur=torch.zeros(4),
+        noise=torch.zeros(4),
+        noise_seeds=torch.arange(4),
+    )
 
 
 def test_identity_changes_nothing(images: torch.Tensor) -> None:
@@ -90,11 +100,44 @@ def test_the_result_may_have_another_size(images: torch.Tensor) -> None:
 
 
 def test_a_size_of_its_own_does_not_change_what_is_drawn(images: torch.Tensor) -> None:
-    whole = STRONG.draw(4, torch.Generator().manual_seed(5))
+    clean = replace(STRONG, blur=0.0, noise=0.0)  # which are in pixels of the result
+    whole = clean.draw(4, torch.Generator().manual_seed(5))
     large = torch.nn.functional.interpolate(images, scale_factor=8.0, mode="bilinear")
     same, half = apply(large, whole), apply(large, whole, 128)
     # But for interpolation: the image is smooth.
     assert (torch.nn.functional.avg_pool2d(same, 2) - half).abs().mean() < 0.01
+
+
+def test_blur_smooths_the_images_that_drew_it_and_no_other(images: torch.Tensor) -> None:
+    still = drawn([[1.0, 0, 0], [0, 1, 0]])
+    blurred = apply(images, replace(still, blur=torch.tensor([0.0, 1.0, 0.0, 1.5])))
+    torch.testing.assert_close(blurred[[0, 2]], images[[0, 2]])
+    roughness = [float((x[:, 1:] - x[:, :-1]).abs().mean()) for x in (images[1], blurred[1], blurred[3])]
+    assert roughness[0] > 2 * roughness[1] > 2 * roughness[2]
+
+
+def test_noise_has_the_drawn_strength_and_depends_on_the_seed_alone() -> None:
+    grey = torch.full((4, 3, 64, 64), 0.5)
+    still = replace(drawn([[1.0, 0, 0], [0, 1, 0]]), noise=torch.tensor([0.0, 0.02, 0.04, 0.04]))
+    noisy = apply(grey, still)
+    assert noisy.std((1, 2, 3)).tolist() == pytest.approx([0, 0.02, 0.04, 0.04], abs=1e-3)
+    assert not torch.equal(noisy[2], noisy[3])
+    moved = replace(still, noise_seeds=torch.tensor([0, 1, 3, 2]))
+    torch.testing.assert_close(apply(grey, moved)[2:], noisy[2:].flip(0))
+
+
+def test_half_of_the_strong_draws_are_blurred_and_half_are_noisy() -> None:
+    draw = STRONG.draw(500, torch.Generator().manual_seed(6))
+    for amounts, largest in ((draw.blur, STRONG.blur), (draw.noise, STRONG.noise)):
+        assert float((amounts > 0).float().mean()) == pytest.approx(0.5, abs=0.07)
+        assert 0.98 * largest < float(amounts.max()) <= largest
+    assert float(((draw.blur > 0) & (draw.noise > 0)).float().mean()) == pytest.approx(0.25, abs=0.07)
+
+
+def test_masks_move_with_their_images(images: torch.Tensor) -> None:
+    clean = replace(STRONG, blur=0.0, noise=0.0, colour=0.0, channels=0.0)
+    whole = clean.draw(4, torch.Generator().manual_seed(7))
+    torch.testing.assert_close(move(images, whole, 64), apply(images, whole, 64))
 
 
 def test_strong_draws_keep_to_their_ranges() -> None:

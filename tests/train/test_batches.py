@@ -1,5 +1,6 @@
 import math
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from biounet_edge.errors import InputError
 from train.config import TASKS, StageConfig, TrainConfig
 from train.data.batches import Batches, Material, Plan, Share, _rarity
-from train.data.dataset import ImageSet, normalise, resize
+from train.data.dataset import UNKNOWN, ImageSet, normalise, resize
 from train.data.records import Record, read_source
 
 
@@ -42,6 +43,45 @@ def test_cached_masks_are_those_of_the_files(config: TrainConfig, rendered: Imag
     chosen = rendered.with_filled_mask("streaks")[:4]
     for _ in range(2):
         torch.testing.assert_close(rendered.masks(chosen, "streaks"), uncached.masks(chosen, "streaks"))
+
+
+def test_masks_that_nobody_drew_are_unknown_all_over(rendered: ImageSet) -> None:
+    filled = rendered.with_filled_mask("streaks")[0]
+    drawn = rendered.records[filled]
+    nobody = Record(drawn.image_id, drawn.image, drawn.source)
+    absent = replace(drawn, presence={**drawn.presence, "streaks": False})
+    images = ImageSet([drawn, nobody, absent], 64, cache=True)
+    masks = images.masks_or_unknown([0, 1, 2], ["streaks", "globules"])
+    assert masks.dtype == torch.uint8
+    torch.testing.assert_close(masks[0, 0].float(), rendered.masks([filled], "streaks")[0])
+    assert masks[0, 0].any()
+    assert (masks[1] == UNKNOWN).all()
+    assert not masks[2, 0].any()
+
+
+def test_a_share_of_supervised_masks_is_that_of_its_images(config: TrainConfig, rendered: ImageSet) -> None:
+    stage = StageConfig(
+        epochs=1,
+        iterations=1,
+        contrastive_batch=0,
+        classification_batch=8,
+        segmentation_batch=0,
+        mask_supervision=1.0,
+        augment="strong",
+        image_size_px=96,
+    )
+    plan = Plan("x", stage, ("streaks", "globules", "melanoma"), ())
+
+    def supervised(share: Share) -> torch.Tensor:
+        batches = Batches(config, rendered, rendered, share)
+        (one,) = batches.load(plan, 0, 1)
+        assert one.masks is not None
+        return batches.supervised(one.masks, plan, 0)
+
+    whole = supervised(Share())
+    assert whole.shape == (8, 2, 12, 12)
+    assert 0 < whole.mean() < 1
+    torch.testing.assert_close(torch.cat([supervised(Share(rank, 2)) for rank in (0, 1)]), whole)
 
 
 def draw(config: TrainConfig, images: ImageSet, **stage: Any) -> torch.Tensor:

@@ -192,6 +192,16 @@ def test_pretraining_has_no_mask_to_learn(config_path: Path) -> None:
             'soup = ["pretrain-2"]\nfusion_regularisation',
             "soup names pretrain-2; the",
         ),
+        (
+            "classification_batch = 4\nsegmentation_batch = 2",
+            "classification_batch = 0\nsegmentation_batch = 2\nmask_supervision = 1.0",
+            "masks supervise the encoder in f_Res; set classification_batch",
+        ),
+        (
+            'augment = "mild"',
+            "mask_supervision = 1.0\nadversarial = {}",
+            "f_Res takes mask_supervision or adversarial, not both",
+        ),
         ('augment = "mild"', "image_size_px = 100", r"indicator\.image_size_px: .*multiple of 32"),
         (
             'augment = "mild"',

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.losses import masked_bce, nt_xent, soft_dice
+from train.losses import mask_supervision, masked_bce, nt_xent, soft_dice
 
 
 def slow_nt_xent(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
@@ -154,3 +154,35 @@ def test_linear_soft_dice_worked_by_hand() -> None:
     # 2 * 0.5 / (1 + 0.7); with squares 2 * 0.5 / (1 + 0.27)
     assert soft_dice(probability, truth, 0.0, squared=False).item() == pytest.approx(1 - 1 / 1.7)
     assert soft_dice(probability, truth, 0.0).item() == pytest.approx(1 - 1 / 1.27)
+
+
+def slow_mask_supervision(logits: np.ndarray, truth: np.ndarray) -> float:
+    """Mask by mask, place by place."""
+    losses = []
+    for of_image, true_of_image in zip(logits, truth, strict=True):
+        for mask, true in zip(of_image, true_of_image, strict=True):
+            if np.isnan(true).any():
+                losses.append(0.0)
+                continue
+            probability = 1 / (1 + np.exp(-mask))
+            entropy = -(true * np.log(probability) + (1 - true) * np.log(1 - probability)).mean()
+            overlap, total = (probability * true).sum(), (probability + true).sum()
+            losses.append(entropy + (1 - (2 * overlap + 1) / (total + 1) if true.any() else 0.0))
+    return float(np.mean(losses))
+
+
+def test_mask_supervision_equals_the_slow_loop() -> None:
+    rng = np.random.default_rng(8)
+    logits, truth = rng.normal(size=(3, 2, 4, 5)), rng.uniform(size=(3, 2, 4, 5))
+    truth[0, 1] = 0
+    truth[2, 0] = np.nan
+    fast = mask_supervision(torch.from_numpy(logits), torch.from_numpy(truth))
+    assert float(fast) == pytest.approx(slow_mask_supervision(logits, truth))
+
+
+def test_mask_supervision_of_unknown_masks_is_nothing_and_has_no_gradient() -> None:
+    logits = torch.randn(2, 1, 3, 3, requires_grad=True)
+    loss = mask_supervision(logits, torch.full((2, 1, 3, 3), math.nan))
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()

@@ -13,12 +13,14 @@ from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from biounet_edge.errors import InputError
 from train.config import TASKS, StageConfig, TrainConfig
-from train.data.augmentation import CONTRASTIVE, OF_CLASSIFICATION, apply
-from train.data.dataset import ImageSet, normalise, resize, standardise, to_unit
+from train.data.augmentation import CONTRASTIVE, OF_CLASSIFICATION, apply, move
+from train.data.dataset import UNKNOWN, ImageSet, normalise, resize, standardise, to_unit
+from train.network import MASK_STRIDE, MELANOMA
 
 
 def derive_seed(*parts: object) -> int:
@@ -72,6 +74,9 @@ class Material:
     """Images with labels."""
     labels: Tensor | None
     """Labels of the whole batch, all processes' parts, shape (N, T), NaN where unknown."""
+    masks: Tensor | None
+    """Masks of this process's part of the images with labels, one for each indicator of the network, shape
+    (n, J, H, W), uint8: 0 or 1, UNKNOWN where nobody drew one."""
     adversarial: Tensor | None
     """Images of the virtual adversarial loss."""
     segmentation: list[Segmented]
@@ -141,6 +146,27 @@ class Batches:
         drawn = augmentation.draw(count, self.generator(plan.name, iteration, "augment")).part(part)
         return standardise(apply(to_unit(images), drawn, size))
 
+    def supervised(self, masks: Tensor, plan: "Plan", iteration: int) -> Tensor:
+        """Masks (n, J, H, W) of f_Res's images as its mask head sees them.
+
+        Returns:
+            Part of each place that is covered, shape (n, J, h, w), in [0, 1]; NaN in masks nobody drew.
+        """
+        size = plan.stage.image_size_px or masks.shape[-1]
+        unknown = masks[:, :, 0, 0] == UNKNOWN
+        covered = masks.float()
+        if plan.stage.augment == "none":
+            covered = functional.interpolate(covered, (size, size), mode="area")
+        else:
+            count = plan.stage.classification_batch
+            part = self.share.of(count, "classification_batch")
+            augmentation = OF_CLASSIFICATION[plan.stage.augment]
+            drawn = augmentation.draw(count, self.generator(plan.name, iteration, "augment")).part(part)
+            covered = move(covered, drawn, size)
+        covered = functional.avg_pool2d(covered, MASK_STRIDE)
+        covered[unknown] = math.nan
+        return covered
+
     def plain(self, count: int, stage: str, iteration: int) -> Tensor:
         """Images (n, H, W, 3), uint8, drawn like those of f_Res."""
         drawn = torch.multinomial(
@@ -208,6 +234,11 @@ class Plan:
     localised: tuple[str, ...]
     """Indicators that f_Seg localises, one after the other; empty without f_Seg."""
 
+    @property
+    def indicators(self) -> tuple[str, ...]:
+        """The tasks that have masks."""
+        return tuple(task for task in self.tasks if task != MELANOMA)
+
     def indicator(self, iteration: int) -> str:
         """The indicator whose f_Seg an iteration updates."""
         return self.localised[iteration % len(self.localised)]
@@ -223,7 +254,7 @@ class _Iterations(Dataset[Material]):
     def __getitem__(self, iteration: int) -> Material:
         batches, plan, stage = self._batches, self._plan, self._plan.stage
         generator = batches.generator(plan.name, iteration, "draw")
-        contrastive = classification = labels = adversarial = None
+        contrastive = classification = labels = masks = adversarial = None
         if stage.contrastive_batch:
             drawn = torch.randint(len(batches.unlabelled), (stage.contrastive_batch,), generator=generator)
             part = batches.share.of(stage.contrastive_batch, "contrastive_batch")
@@ -233,6 +264,8 @@ class _Iterations(Dataset[Material]):
             part = batches.share.of(stage.classification_batch, "classification_batch")
             classification = batches.annotated.images(drawn[part].tolist())
             labels = batches.annotated.labels[drawn][:, [TASKS.index(task) for task in plan.tasks]]
+            if stage.mask_supervision:
+                masks = batches.annotated.masks_or_unknown(drawn[part].tolist(), plan.indicators)
         if stage.adversarial is not None:
             count = stage.adversarial.batch
             drawn = torch.randint(len(batches.unlabelled), (count,), generator=generator)
@@ -244,9 +277,9 @@ class _Iterations(Dataset[Material]):
             chosen = batches.draw_segmentation(stage, indicator, generator)
             chosen = chosen[batches.share.of(len(chosen), "segmentation_batch")]
             images = batches.annotated.images(chosen)
-            masks = batches.annotated.masks(chosen, indicator)
-            segmentation.append(Segmented(indicator, chosen, images, masks))
-        return Material(contrastive, classification, labels, adversarial, segmentation)
+            truth = batches.annotated.masks(chosen, indicator)
+            segmentation.append(Segmented(indicator, chosen, images, truth))
+        return Material(contrastive, classification, labels, masks, adversarial, segmentation)
 
 
 def _rarity(labels: Tensor, balance: float) -> Tensor:

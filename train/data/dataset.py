@@ -1,6 +1,7 @@
 """Records as tensors: the pixels the runtime would see, labels with NaN where unknown, masks where known."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import cv2
 import numpy as np
@@ -18,6 +19,10 @@ from train.data.records import Record, read_mask
 MEAN = (0.485, 0.456, 0.406)
 """ImageNet channel means, of values in [0, 1]; the encoders start from ImageNet weights."""
 STD = (0.229, 0.224, 0.225)
+
+
+UNKNOWN: Final = 255
+"""Value of a mask that nobody drew."""
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -93,6 +98,17 @@ class ImageSet:
     def masks(self, indices: Sequence[int], indicator: str) -> Tensor:
         """Truth of one indicator, shape (N, H, W), float 0 or 1."""
         return torch.from_numpy(np.stack([self._mask(index, indicator) for index in indices])).float()
+
+    def masks_or_unknown(self, indices: Sequence[int], indicators: Sequence[str]) -> Tensor:
+        """Truth of several indicators, shape (N, J, H, W), uint8: 0 or 1, UNKNOWN in masks nobody drew."""
+        masks = np.full((len(indices), len(indicators), self.size_px, self.size_px), UNKNOWN, np.uint8)
+        for row, index in enumerate(indices):
+            record = self.records[index]
+            for column, indicator in enumerate(indicators):
+                if indicator in record.masks:
+                    is_there = record.presence.get(indicator, True)
+                    masks[row, column] = self._mask(index, indicator) if is_there else 0
+        return torch.from_numpy(masks)
 
     def _mask(self, index: int, indicator: str) -> NDArray[np.bool_]:
         size = (self.size_px, self.size_px)
