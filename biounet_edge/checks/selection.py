@@ -9,6 +9,7 @@ from biounet_edge.backends.requirements import graph_precision
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.checks.golden import check_backend
+from biounet_edge.checks.refusals import Refusals
 from biounet_edge.errors import (
     BackendUnavailableError,
     EngineMismatchError,
@@ -67,7 +68,8 @@ def open_backend(
     """Load a level's graph on a device and compare one golden image with PyTorch's outputs.
 
     Never on another device, and never in another precision, than asked for; "auto" takes the fastest that is
-    installed and passes the check.
+    installed and passes the check. What failed it is remembered beside the bundle, and passed over until the
+    library or the CPU is another.
 
     Args:
         bundle: The opened bundle.
@@ -89,13 +91,20 @@ def open_backend(
         raise InputError(f"there is no device {device!r}: choose one of {', '.join(DEVICES)}")
     bundle.graph(level)  # says which levels there are
     choices = list(_choices(bundle, level, device, precision))
+    refusals = Refusals(bundle, level)
     passed_over: list[PassedOver] = []
     for number, (name, fmt) in enumerate(choices, start=1):
+        is_last = number == len(choices)  # what nothing can replace is tried in any case
+        if not is_last and check and (known := refusals.find(name, fmt)) is not None:
+            passed_over.append(PassedOver(name, fmt, known))
+            continue
         try:
             return Selection(_open(bundle, level, name, fmt, check), tuple(passed_over))
         except (BackendUnavailableError, EngineMismatchError, VerificationError) as error:
-            if number == len(choices):
+            if is_last:
                 raise
+            if isinstance(error, VerificationError):
+                refusals.add(name, fmt, error)
             passed_over.append(PassedOver(name, fmt, error))
     raise AssertionError("there is at least one choice, which was returned or raised")
 

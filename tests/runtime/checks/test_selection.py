@@ -10,6 +10,7 @@ from biounet_edge.backends import onnx_runtime as ort
 from biounet_edge.backends import open_vino as ov
 from biounet_edge.backends.requirements import graph_precision
 from biounet_edge.backends.tensor_rt import backend as trt
+from biounet_edge.bundle.folder import MANIFEST_NAME
 from biounet_edge.checks.selection import FASTEST_FIRST, open_backend
 
 
@@ -67,20 +68,28 @@ def machine(monkeypatch):
 
 
 @pytest.fixture
-def all_formats(bundle):
+def folder(bundle, tmp_path):
+    """The bundle's files in a folder of the test's own, in which nothing is remembered."""
+    for name in (MANIFEST_NAME, *bundle.manifest.files):
+        (tmp_path / name).symlink_to(bundle.folder / name)
+    return tmp_path
+
+
+@pytest.fixture
+def all_formats(bundle, folder):
     """The bundle as if it had each of its levels in each precision."""
     content = json.loads(bundle.manifest.to_json())
     for level in content["levels"].values():
         level["graphs"] = dict.fromkeys(("float32", "float16", "int8"), level["graphs"]["float32"])
-    return Bundle(bundle.folder, type(bundle.manifest).model_validate(content), bundle.checksum)
+    return Bundle(folder, type(bundle.manifest).model_validate(content), bundle.checksum)
 
 
 @pytest.fixture
-def float32_only(bundle):
+def float32_only(bundle, folder):
     content = json.loads(bundle.manifest.to_json())
     for level in content["levels"].values():
         level["graphs"] = {"float32": level["graphs"]["float32"]}
-    return Bundle(bundle.folder, type(bundle.manifest).model_validate(content), bundle.checksum)
+    return Bundle(folder, type(bundle.manifest).model_validate(content), bundle.checksum)
 
 
 def test_every_device_has_its_precisions():
@@ -137,6 +146,34 @@ def test_auto_passes_over_what_computes_something_else_and_closes_it(float32_onl
     assert (right.device, right.precision, right.closed) == ("openvino", "float32", 0)
     assert wrong.closed == 1
     assert "openvino in bfloat16 refused: openvino (fake openvino) does not compute" in selection.reason
+
+
+@pytest.mark.parametrize("device", ["auto", "openvino"])
+def test_what_was_refused_once_is_not_opened_again(device, float32_only, machine):
+    pytest.importorskip("openvino")
+    machine.there, machine.wrong = {"openvino"}, {("openvino", "bfloat16")}
+    first = open_backend(float32_only, "classify", device)
+    machine.tried.clear()
+    again = open_backend(float32_only, "classify", device)
+    assert ("openvino", "bfloat16") not in machine.tried
+    assert again.backend.precision == "float32"
+    (before,), (after,) = (
+        [choice for choice in selection.passed_over if choice.precision == "bfloat16"]
+        for selection in (first, again)
+    )
+    assert str(after.error).startswith(str(before.error))
+    assert "found at an earlier start" in again.reason
+
+
+def test_what_was_refused_is_tried_where_it_is_asked_for_or_measured(float32_only, machine):
+    pytest.importorskip("openvino")
+    machine.there, machine.wrong = {"openvino"}, {("openvino", "bfloat16")}
+    open_backend(float32_only, "classify")
+    assert open_backend(float32_only, "classify", check=False).backend.precision == "bfloat16"
+    machine.tried.clear()
+    with pytest.raises(VerificationError, match="Do not use it here"):
+        open_backend(float32_only, "classify", "openvino", "bfloat16")
+    assert machine.tried == [("openvino", "bfloat16")]
 
 
 def test_auto_passes_over_an_engine_that_does_not_fit(float32_only, machine):
