@@ -1,6 +1,7 @@
 """One TOML file describes one training run."""
 
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +20,17 @@ def _known_task(name: str) -> str:
     return name
 
 
+def _known_indicator(name: str) -> str:
+    if name not in INDICATORS:
+        raise ValueError(f"no indicator {name!r}; the indicators are {', '.join(INDICATORS)}")
+    return name
+
+
 TASKS = (*INDICATORS, MELANOMA)
 """Order of the label columns."""
 
 Task = Annotated[str, AfterValidator(_known_task)]
+Indicator = Annotated[str, AfterValidator(_known_indicator)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -272,6 +280,10 @@ class TrainConfig(Section):
     segmentation: StageConfig | None = None
     """f_Seg alone, after Algorithm 1 and over its encoders, which stay as they are: each image's heatmaps
     are computed once. None where Algorithm 1 has f_Seg, or the model has none."""
+    segmentation_starts: dict[Indicator, Indicator] = {}
+    """Whose f_Seg an indicator's own begins with in the stage `segmentation`, such as streaks with that of
+    globules: how heatmaps become a mask is much the same for all, and few photographs have a mask of a rare
+    one. The blocks stay those of its own encoder."""
     fusion_regularisation: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1
     )
@@ -298,7 +310,20 @@ class TrainConfig(Section):
         blocks = FAMILIES[self.model.family].BLOCKS
         if any(stage.frozen_blocks > blocks for stage in self.stages):
             raise ValueError(f"{self.model.family} has {blocks} blocks; freeze no more")
+        self._check_segmentation(blocks)
+        return self
+
+    def _check_segmentation(self, blocks: int) -> None:
+        """Raise where the stage `segmentation` does not go with the rest."""
         alone = self.segmentation
+        if self.segmentation_starts and alone is None:
+            raise ValueError("segmentation_starts is about the stage `segmentation`; add it")
+        try:
+            self.order_segmentation()
+        except CycleError as error:
+            raise ValueError(
+                "segmentation_starts goes round in a circle of encoders; let one f_Seg begin anew"
+            ) from error
         if alone is not None:
             if self.indicator.segmentation_batch:
                 raise ValueError("two stages train f_Seg; set segmentation_batch to 0 in `indicator`")
@@ -311,7 +336,6 @@ class TrainConfig(Section):
                 raise ValueError(
                     f"the stage `segmentation` leaves the encoder as it is: set frozen_blocks = {blocks}"
                 )
-        return self
 
     def _check_starts(self) -> None:
         """Raise where a stage begins with weights that are not there yet, or nobody trains."""
@@ -330,6 +354,14 @@ class TrainConfig(Section):
     def stages(self) -> tuple[StageConfig, ...]:
         """Every stage, in the order of training."""
         return (*self.pretrain, self.indicator, *([self.segmentation] if self.segmentation else []))
+
+    def order_segmentation(self) -> list[int]:
+        """Return encoders by index, each after those whose f_Seg its own begins with."""
+        owner = self.model.network.owner
+        order = TopologicalSorter({index: set[int]() for index in range(len(self.model.encoders))})
+        for indicator, start in self.segmentation_starts.items():
+            order.add(owner(indicator), owner(start))
+        return list(order.static_order())
 
     @property
     def segments(self) -> bool:

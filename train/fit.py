@@ -17,7 +17,7 @@ from biounet_edge.errors import DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
 from train.algorithm import SETTLING_BATCH
 from train.checkpoint import load_tensors, write_text
-from train.config import TASKS, TrainConfig, format_config
+from train.config import TASKS, StageConfig, TrainConfig, format_config
 from train.data.batches import Batches
 from train.data.checks import find_copies, leave_out_held_out
 from train.data.dataset import ImageSet
@@ -25,6 +25,7 @@ from train.data.records import Record, read_annotated, read_source
 from train.data.splits import check_split, split_records, write_split
 from train.engine import Engine, Machine
 from train.finish import finish_model
+from train.initial_weights import begin_heatmap_path
 from train.network import BioUNet, IndicatorNetwork, encoder_name
 from train.plan import describe_plan
 from train.run import Reporter, Run, Silence, describe_environment, record_start
@@ -80,20 +81,36 @@ def fit(
 def _train(run: Run, config_name: str) -> Path:
     _fill_caches(run)
     config = run.config
-    network = _pretrain(run)
+    common = _pretrain(run)
+    networks = [
+        train_stage(
+            run, encoder_name(tasks), tasks, run.network_config.localised(index), config.indicator, common
+        )
+        for index, tasks in enumerate(config.model.encoders)
+    ]
+    if config.segmentation is not None:
+        _train_masks(run, config.segmentation, networks)
     model = BioUNet(run.network_config)
-    for index, tasks in enumerate(config.model.encoders):
-        localised = run.network_config.localised(index)
-        name = encoder_name(tasks)
-        trained = train_stage(run, name, tasks, localised, config.indicator, network)
-        if config.segmentation is not None:
-            trained = train_stage(run, f"{name}-masks", tasks, localised, config.segmentation, trained)
-        model.networks[name].load_state_dict(trained.state_dict())
+    for network, trained in zip(model.all_networks(), networks, strict=True):
+        network.load_state_dict(trained.state_dict())
     if run.engine.is_first:
         finish_model(run, model.to(run.engine.device), config_name)
     run.engine.wait()
     run.close()
     return run.folder / "model.safetensors"
+
+
+def _train_masks(run: Run, stage: StageConfig, networks: list[IndicatorNetwork]) -> None:
+    """Train f_Seg of each network, some from another's, and put the result in the network's place."""
+    config = run.config
+    for index in config.order_segmentation():
+        network = networks[index]
+        for indicator in network.localised:
+            if other := config.segmentation_starts.get(indicator):
+                donor = networks[run.network_config.owner(other)]
+                begin_heatmap_path(network, indicator, donor.heatmap_path(other))
+        name = f"{encoder_name(network.tasks)}-masks"
+        networks[index] = train_stage(run, name, network.tasks, network.localised, stage, network)
 
 
 def _pretrain(run: Run) -> IndicatorNetwork | None:

@@ -13,7 +13,7 @@ from biounet_edge.errors import CheckpointError, InputError
 from train.checkpoint import load_module, load_tensors
 from train.config import TrainConfig
 from train.encoders import FAMILIES
-from train.network import IndicatorNetwork
+from train.network import HeatmapPath, IndicatorNetwork
 
 
 def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config: TrainConfig) -> list[str]:
@@ -125,6 +125,22 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             f"expected weights by name in {path}, got a {type(weights).__name__}; fetch it again"
         )
     return weights
+
+
+def begin_heatmap_path(network: IndicatorNetwork, task: str, other: HeatmapPath) -> None:
+    """Give an f_Seg the stem, the scales and the decoder of another's; the encoder's blocks stay its own.
+
+    Args:
+        network: Whose f_Seg begins anew.
+        task: Indicator that it localises.
+        other: Trained f_Seg of the same topology.
+    """
+    of_encoder = {id(weight) for weight in network.encoder.parameters()}
+    trained = other.state_dict()
+    with torch.no_grad():
+        for name, tensor in network.heatmap_path(task).state_dict(keep_vars=True).items():
+            if id(tensor) not in of_encoder:
+                tensor.copy_(trained[name])
 
 
 def _begin_heatmap_paths(network: IndicatorNetwork, start: IndicatorNetwork | None) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from biounet_edge.errors import InputError
+from biounet_edge.indicators import INDICATORS
 from train.config import TrainConfig, format_config, load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -142,6 +143,21 @@ def test_stages_of_f_seg_alone_that_cannot_be_are_refused(
         load_config(segmenting)
 
 
+def test_f_seg_is_trained_after_the_one_it_begins_with(segmenting: Path) -> None:
+    starts = 'segmentation_starts = { pigment_network = "streaks", streaks = "globules" }\n'
+    segmenting.write_text(starts + segmenting.read_text())
+    order = [INDICATORS[index] for index in load_config(segmenting).order_segmentation()]
+    assert sorted(order) == sorted(INDICATORS)
+    assert order.index("globules") < order.index("streaks") < order.index("pigment_network")
+
+
+def test_f_seg_that_begins_with_itself_in_a_circle_is_refused(segmenting: Path) -> None:
+    starts = 'segmentation_starts = { globules = "streaks", streaks = "globules" }\n'
+    segmenting.write_text(starts + segmenting.read_text())
+    with pytest.raises(InputError, match="goes round in a circle of encoders; let one f_Seg begin anew"):
+        load_config(segmenting)
+
+
 def test_two_stages_that_train_f_seg_are_refused(config_path: Path) -> None:
     config_path.write_text(config_path.read_text() + SEGMENTATION)
     with pytest.raises(
@@ -196,6 +212,16 @@ def test_pretraining_has_no_mask_to_learn(config_path: Path) -> None:
             "classification_batch = 4\nsegmentation_batch = 2",
             "classification_batch = 0\nsegmentation_batch = 2\nmask_supervision = 1.0",
             "masks supervise the encoder in f_Res; set classification_batch",
+        ),
+        (
+            "fusion_regularisation",
+            'segmentation_starts = { streaks = "globules" }\nfusion_regularisation',
+            "segmentation_starts is about the stage `segmentation`; add it",
+        ),
+        (
+            "fusion_regularisation",
+            'segmentation_starts = { streaks = "melanoma" }\nfusion_regularisation',
+            "no indicator 'melanoma'; the indicators are pigment_network, ",
         ),
         (
             'augment = "mild"',

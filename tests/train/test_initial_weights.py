@@ -9,7 +9,7 @@ from biounet_edge.errors import CheckpointError, InputError
 from train.checkpoint import save_tensors
 from train.config import TASKS, TrainConfig, load_config
 from train.fit import fit
-from train.initial_weights import initialise
+from train.initial_weights import begin_heatmap_path, initialise
 from train.network import IndicatorNetwork, NetworkConfig
 from train.run import Silence
 
@@ -203,6 +203,20 @@ def test_a_further_stage_takes_over_its_heatmap_paths(config: TrainConfig) -> No
     assert initialise(network, start, config) == []
     own, expected = network.state_dict(), start.state_dict()
     assert all(torch.equal(own[name], expected[name]) for name in expected)
+
+
+def test_f_seg_may_begin_with_that_of_another_encoder() -> None:
+    torch.manual_seed(0)
+    network, donor = (IndicatorNetwork(SMALL, (name, "melanoma")) for name in ("streaks", "globules"))
+    torch.nn.init.normal_(donor.heatmap_path("globules").encoder.layer1[0].bn1.weight)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    begin_heatmap_path(network, "streaks", donor.heatmap_path("globules"))
+    own, other = network.heatmap_path("streaks"), donor.heatmap_path("globules")
+    for part in ("decoder.segmentation_head.weight", "encoder.conv1.weight", "encoder.layer1.0.bn1.weight"):
+        assert torch.equal(own.state_dict()[part], other.state_dict()[part])
+    assert own.encoder.layer1[0].conv1.weight is network.encoder.layer1[0].conv1.weight
+    kept = [name for name in before if not name.startswith("heatmap_paths.")]
+    assert all(torch.equal(network.state_dict()[name], before[name]) for name in kept)
 
 
 LITE0 = NetworkConfig(32, 64, 32, family="efficientnet_lite0", decoder_width=16)
