@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from train.cli.options import DataRootOption, SideOption, SourceArgument
+from train.cli.requirements import study_requirements
 
 
 def list_images(
@@ -36,10 +37,12 @@ def score(
     from biounet_edge.bundle.folder import Bundle
     from biounet_edge.evaluation.bootstrap import Draws
     from train.config import load_config
-    from train.scoring.masks import score_masks
-    from train.scoring.page import format_scores
     from train.scoring.predictions import Predictions, held_out
     from train.scoring.probabilities import score_diagnosis, score_presence
+
+    with study_requirements("score"):
+        from train.scoring.masks import score_masks
+        from train.scoring.page import format_scores
 
     loaded = Predictions(predictions, held_out(load_config(config), data_root, side, source))
     points = Bundle.open(bundle).manifest.operating_points

@@ -1,15 +1,13 @@
 """`python -m train evaluate`, `tables`, `panel` and `curves`: judge and compare trained models."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from biounet_edge.errors import BackendUnavailableError
 from train.cli.console import ProgressReporter, show_progress
 from train.cli.options import DataRootOption, LimeSamplesOption, SideOption, SourceOption
+from train.cli.requirements import study_requirements
 
 
 def evaluate(
@@ -35,7 +33,7 @@ def evaluate(
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")] = "auto",
 ) -> None:
     """Judge a trained model on held-out images; write evaluation.json and evaluation.md, print the latter."""
-    with _study_extra("evaluate"), show_progress() as progress:
+    with study_requirements("evaluate"), show_progress() as progress:
         from train.engine import choose_device
         from train.evaluation.evaluate import evaluate as evaluate_run
         from train.evaluation.judge import Options
@@ -91,7 +89,7 @@ def panel(
     lime_samples: LimeSamplesOption = 200,
 ) -> None:
     """Draw held-out images, their true masks and each method's maps, as the paper's Figure 3."""
-    with _study_extra("panel"), show_progress() as progress:
+    with study_requirements("panel"), show_progress() as progress:
         from train.tables.panel_figure import draw_panel
         from train.tables.panels import explain_examples
 
@@ -108,19 +106,8 @@ def curves(
     output: Annotated[Path, typer.Option(help="PNG to write.")],
 ) -> None:
     """Draw the losses and validation figures of a run over its epochs."""
-    with _study_extra("curves"):
+    with study_requirements("curves"):
         from train.tables.curves import draw_curves
 
         draw_curves(run, output)
     typer.echo(output)
-
-
-@contextmanager
-def _study_extra(command: str) -> Iterator[None]:
-    """Say which extra brings what a command needs."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            f"{command} needs {error.name}, which is not installed; run `pip install -e .[study]`"
-        ) from error

@@ -24,4 +24,4 @@ def test_evaluate_says_which_library_to_install(tmp_path: Path, monkeypatch: pyt
     result = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--device", "cpu"])
     assert result.exit_code == 1
     assert "evaluate needs train.evaluation.judge, which is not installed" in result.stderr
-    assert "pip install -e .[study]" in result.stderr
+    assert "pip install -r requirements/study.txt" in result.stderr
