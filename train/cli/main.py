@@ -28,13 +28,14 @@ class _Commands(TyperGroup):
             raise typer.Exit(1) from error
 
 
-app = typer.Typer(
-    cls=_Commands,
-    help="Train Bio-U-Net.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _options() -> None:
+    """Train Bio-U-Net."""
+
+
 app.command()(fit)
 app.command()(synthesize)
 app.command()(paint)
