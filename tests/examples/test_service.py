@@ -7,8 +7,8 @@ import pytest
 
 from biounet_edge import Predictor
 
-httpx = pytest.importorskip("httpx", reason="needs the dev extra")
-pytest.importorskip("fastapi", reason="needs the dev extra")
+httpx = pytest.importorskip("httpx", reason="httpx is in requirements/dev.txt")
+pytest.importorskip("fastapi", reason="fastapi is in requirements/dev.txt")
 service = importlib.import_module("examples.service")
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "ISIC_0000166.jpg"

@@ -1,13 +1,17 @@
 import ast
 import inspect
+import json
+import re
 import subprocess
 import sys
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
 
 import biounet_edge
 from biounet_edge import errors
+from biounet_edge.bundle.folder import default_bundle
 from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.indicators import INDICATORS, indicator_label
 
@@ -134,3 +138,28 @@ def test_no_module_opens_a_connection(path):
     source = path.read_text(encoding="utf-8")
     assert imported_packages(source) & network == set()
     assert "urllib.request" not in source  # urllib.parse only takes addresses apart
+
+
+@pytest.fixture
+def wheel() -> Distribution:
+    """What pip knows of the installed wheel."""
+    installed = distribution("biounet-edge")
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        pytest.skip("an editable install has the metadata of the day it was made: install the wheel")
+    return installed
+
+
+def test_wheel_offers_no_extra_whose_code_it_lacks(wheel):
+    extras = {"cpu", "gpu", "openvino", "tensorrt", "tensorrt-rtx", "dicom"}
+    assert set(wheel.metadata.get_all("Provides-Extra")) == extras
+    packages = {re.match(r"[\w.-]+", requirement)[0] for requirement in wheel.requires}
+    assert packages & {"biounet-edge", "onnx", "pytest", "torch"} == set()
+
+
+def test_wheel_states_the_licences_of_code_and_weights(wheel):
+    assert wheel.metadata["License-Expression"] == "Apache-2.0 AND CC-BY-NC-4.0"
+    assert wheel.metadata.get_all("License-File") == ["LICENSE", "LICENSE-WEIGHTS.txt"]
+    assert "Apache License" in wheel.read_text("licenses/LICENSE")
+    manifest = json.loads((default_bundle() / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["training"]["licence"] in wheel.read_text("licenses/LICENSE-WEIGHTS.txt")

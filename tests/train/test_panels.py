@@ -10,7 +10,7 @@ from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.errors import InputError
 from biounet_edge.indicators import INDICATORS
 from train.checkpoint import ModelInfo, load_model, save_model
-from train.cli import app
+from train.cli.main import app
 from train.config import load_config
 from train.data.dataset import MEAN, STD, ImageSet
 from train.evaluation.methods import grad_cam

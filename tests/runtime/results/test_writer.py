@@ -78,7 +78,9 @@ def test_masks_are_8_bit_grey(tmp_path, outcome):
 
 
 def test_masks_are_read_by_the_challenges_own_scoring(tmp_path, outcome):
-    scoring = pytest.importorskip("isic_challenge_scoring.load_image", reason="needs the study extra")
+    scoring = pytest.importorskip(
+        "isic_challenge_scoring.load_image", reason="it is in requirements/study.txt"
+    )
     with ResultWriter(tmp_path, ("masks",)) as writer:
         writer.write(image("a"), outcome)
     for name, finding in outcome.indicators.items():

@@ -1,15 +1,14 @@
-import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from biounet_edge.errors import BackendUnavailableError, CheckpointError, InputError
-from train.cli import app
+from biounet_edge.errors import CheckpointError, InputError
+from train.cli.main import app
 from train.config import TrainConfig
 from train.evaluation.evaluate import choose_source, evaluate
 from train.evaluation.judge import Options
-from train.evaluation.report import METHODS, load_evaluation
+from train.evaluation.report import load_evaluation
 
 QUICK = Options(images=3, resamples=20)
 
@@ -54,21 +53,3 @@ def test_command_prints_the_page_it_writes(run_folder: Path, data_root: Path) ->
     assert result.exit_code == 0
     page = run_folder / "evaluation" / "rendered-validation" / "evaluation.md"
     assert result.stdout == page.read_text(encoding="utf-8")
-
-
-def test_command_names_the_methods_there_are(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--method", "saliency", "--device", "cpu"])
-    assert isinstance(result.exception, InputError)
-    assert "no method saliency; the methods are grad_cam, decoder" in str(result.exception)
-
-
-def test_command_help_names_every_method() -> None:
-    text = CliRunner().invoke(app, ["evaluate", "--help"]).stdout
-    assert not [method for method in METHODS if method not in text]
-
-
-def test_command_says_which_library_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "train.evaluation.judge", None)
-    result = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--device", "cpu"])
-    assert isinstance(result.exception, BackendUnavailableError)
-    assert "pip install -e .[study]" in str(result.exception)

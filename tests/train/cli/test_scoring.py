@@ -1,9 +1,11 @@
+import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from tests.train.scoring.written import write_map, write_predictions
-from train.cli import app
+from train.cli.main import app
 from train.config import TrainConfig
 from train.data.records import read_mask
 from train.scoring.predictions import held_out
@@ -38,3 +40,13 @@ def test_commands_list_predicted_images_and_score_them(
     cells = [cell.strip() for cell in streaks.strip("|").split("|")]
     assert cells[3] == cells[5] == "1.000 (1.000 to 1.000)"
     assert cells[-1] == "0.000"
+
+
+def test_score_says_which_library_to_install(
+    config_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "train.scoring.masks", None)
+    result = CliRunner().invoke(app, ["score", str(tmp_path), str(config_path), "rendered"])
+    assert result.exit_code == 1
+    assert "score needs train.scoring.masks, which is not installed" in result.stderr
+    assert "pip install -r requirements/study.txt" in result.stderr

@@ -1,25 +1,20 @@
-"""Commands of `python -m train` that judge and compare trained models."""
+"""`python -m train evaluate`, `tables`, `panel` and `curves`: judge and compare trained models."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from biounet_edge.errors import BackendUnavailableError
-from train.options import DataRoot, SideOption, SourceOption
-from train.terminal import ProgressReporter, show_progress
-
-app = typer.Typer()
+from train.cli.console import ProgressReporter, show_progress
+from train.cli.options import DataRootOption, LimeSamplesOption, SideOption, SourceOption
+from train.cli.requirements import study_requirements
 
 
-@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     source: SourceOption = None,
     side: SideOption = "test",
-    data_root: DataRoot = Path("data"),
+    data_root: DataRootOption = Path("data"),
     output: Annotated[
         Path | None, typer.Option(help="Folder to write to; default RUN/evaluation/<source>-<side>.")
     ] = None,
@@ -33,12 +28,12 @@ def evaluate(
     images: Annotated[
         int | None, typer.Option(min=1, help="A quick look at a seeded sample of this many images.")
     ] = None,
-    lime_samples: Annotated[int, typer.Option(min=2, help="Perturbed copies of an image for LIME.")] = 200,
+    lime_samples: LimeSamplesOption = 200,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of an interval.")] = 2000,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")] = "auto",
 ) -> None:
     """Judge a trained model on held-out images; write evaluation.json and evaluation.md, print the latter."""
-    with _study_extra("evaluate"), show_progress() as progress:
+    with study_requirements("evaluate"), show_progress() as progress:
         from train.engine import choose_device
         from train.evaluation.evaluate import evaluate as evaluate_run
         from train.evaluation.judge import Options
@@ -58,7 +53,6 @@ def evaluate(
     typer.echo(format_page(evaluation), nl=False)
 
 
-@app.command()
 def tables(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Folders of finished and evaluated runs.", metavar="RUN")
@@ -69,7 +63,7 @@ def tables(
         Path | None,
         typer.Option(help="TOML file whose annotated data Table 1 counts; default the test images."),
     ] = None,
-    data_root: DataRoot = Path("data"),
+    data_root: DataRootOption = Path("data"),
 ) -> None:
     """Print the paper's Tables 1 to 7 as Markdown, our figures beside the paper's."""
     from train.checkpoint import write_text
@@ -85,18 +79,17 @@ def tables(
     typer.echo(text, nl=False)
 
 
-@app.command()
 def panel(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, in the order of the maps.")],
     output: Annotated[Path, typer.Option(help="PNG to write.")],
-    data_root: DataRoot = Path("data"),
+    data_root: DataRootOption = Path("data"),
     source: SourceOption = None,
     images_per_indicator: Annotated[int, typer.Option(min=1, help="Lines for each indicator.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other images.")] = 0,
-    lime_samples: Annotated[int, typer.Option(min=2, help="Perturbed copies of an image for LIME.")] = 200,
+    lime_samples: LimeSamplesOption = 200,
 ) -> None:
     """Draw held-out images, their true masks and each method's maps, as the paper's Figure 3."""
-    with _study_extra("panel"), show_progress() as progress:
+    with study_requirements("panel"), show_progress() as progress:
         from train.tables.panel_figure import draw_panel
         from train.tables.panels import explain_examples
 
@@ -108,25 +101,13 @@ def panel(
     typer.echo(output)
 
 
-@app.command()
 def curves(
     run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")],
     output: Annotated[Path, typer.Option(help="PNG to write.")],
 ) -> None:
     """Draw the losses and validation figures of a run over its epochs."""
-    with _study_extra("curves"):
+    with study_requirements("curves"):
         from train.tables.curves import draw_curves
 
         draw_curves(run, output)
     typer.echo(output)
-
-
-@contextmanager
-def _study_extra(command: str) -> Iterator[None]:
-    """Say which extra brings what a command needs."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BackendUnavailableError(
-            f"{command} needs {error.name}, which is not installed; run `pip install -e .[study]`"
-        ) from error

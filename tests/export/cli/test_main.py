@@ -1,6 +1,8 @@
 """The command line."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from biounet_edge.checks.agreement import Agreement, Spread
-from export.__main__ import app
 from export.bundle import ExportOptions, ExportReport
+from export.cli.main import app
 from export.parity import ParityRow
 from export.precision import Judgement
+from onnx_gradcam.errors import UnsupportedOperatorError
 
 runner = CliRunner()
 
@@ -99,6 +102,16 @@ def test_help_names_the_command() -> None:
     assert "bundle" in runner.invoke(app, ["--help"]).stdout
 
 
+def test_an_error_of_onnx_gradcam_is_one_sentence_and_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def export_bundle(*arguments: Any, **options: Any) -> ExportReport:
+        raise UnsupportedOperatorError("Einsum has no rule; leave it out")
+
+    monkeypatch.setattr("export.bundle.export_bundle", export_bundle)
+    result = runner.invoke(app, ["model", "small"])
+    assert result.exit_code == 1
+    assert result.stderr.endswith("error: Einsum has no rule; leave it out\n")
+
+
 def test_missing_argument_is_a_usage_error(tmp_path: Path) -> None:
     assert runner.invoke(app, [str(tmp_path)]).exit_code == 2
 
@@ -110,3 +123,19 @@ def test_gradcam_names_the_tool_that_it_has_become(arguments: list[str]) -> None
     result = runner.invoke(app, ["gradcam", *arguments])
     assert result.exit_code == 2
     assert "onnx-gradcam add" in result.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from export.cli.main import app; app(['--help'], standalone_mode=False); "
+        "print({'numpy', 'cv2', 'onnx', 'onnx_ir', 'pydantic', 'torch'} & set(sys.modules))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "bundle" in process.stdout
+    assert process.stdout.endswith("set()\n")
+
+
+def test_python_m_export_runs_the_command() -> None:
+    process = subprocess.run([sys.executable, "-m", "export", "--help"], capture_output=True, text=True)
+    assert process.returncode == 0
+    assert "Usage: python -m export" in process.stdout

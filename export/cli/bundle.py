@@ -1,4 +1,4 @@
-"""The command bundle: a checkpoint becomes a bundle, or a bundle is written again."""
+"""`python -m export bundle`: makes a bundle of a checkpoint, or writes a bundle again."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from biounet_edge.errors import BiounetEdgeError, InputError
-from onnx_gradcam.errors import OnnxGradcamError
+from biounet_edge.errors import InputError
+from export.cli.console import say
 
 if TYPE_CHECKING:
     from biounet_edge.bundle.manifest import GraphPrecision
@@ -63,27 +63,21 @@ def bundle(
     from biounet_edge.photographs.discovery import discover
     from export.bundle import ExportOptions, export_bundle
 
-    messages = Console(stderr=True)
-    try:
-        options = ExportOptions(
-            name=name,
-            version=version,
-            golden=golden or (),
-            card_notes=card_notes,
-            weights=weights,
-            precisions=_parse_precisions(precision),
-            photographs=[image.path for image in discover(images or ())],
-            calibration=[image.path for image in discover(calibration_images or ())],
-        )
-        with messages.status("starting") as status:
-            report = export_bundle(source, out, options, overwrite=overwrite, report=status.update)
-    except (BiounetEdgeError, OnnxGradcamError) as error:
-        messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+    options = ExportOptions(
+        name=name,
+        version=version,
+        golden=golden or (),
+        card_notes=card_notes,
+        weights=weights,
+        precisions=_parse_precisions(precision),
+        photographs=[image.path for image in discover(images or ())],
+        calibration=[image.path for image in discover(calibration_images or ())],
+    )
+    with Console(stderr=True).status("starting") as status:
+        report = export_bundle(source, out, options, overwrite=overwrite, report=status.update)
     _print_report(out, report)
     for missed in report.missed:
-        text = f"{missed.precision} is not in the bundle: {'; '.join(missed.problems)}"
-        messages.print(text, style="red", markup=False, soft_wrap=True)
+        say(f"{missed.precision} is not in the bundle: {'; '.join(missed.problems)}", style="red")
     if report.missed:
         raise typer.Exit(3)
 

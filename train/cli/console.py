@@ -1,4 +1,4 @@
-"""What the commands of `python -m train` show on the terminal while they work."""
+"""What the commands say beside their results, on stderr: sentences and progress."""
 
 from rich.console import Console
 from rich.progress import (
@@ -11,11 +11,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False)
+
+def say(message: str, style: str | None = None) -> None:
+    """Print one message to stderr.
+
+    Args:
+        message: What to say.
+        style: A colour, where stderr is a terminal.
+    """
+    Console(stderr=True).print(message, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 class ProgressReporter:
-    """Shows a run on the terminal: one bar a stage, one line an epoch."""
+    """Shows a run on the terminal: one bar per stage, one line per epoch."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -38,12 +46,12 @@ class ProgressReporter:
 
 
 def show_progress() -> Progress:
-    """A progress bar on stderr."""
+    """Return a progress bar on stderr."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=Console(stderr=True, highlight=False),
     )

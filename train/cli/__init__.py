@@ -1,0 +1,1 @@
+"""The `python -m train` command: a module per subcommand or family of subcommands."""
