@@ -286,7 +286,7 @@ class Iteration:
         return torch.cat([pixels, unlabelled, perturbed]), loss_of
 
     def _supervision(self, outputs: Tensor, truth: Tensor) -> Tensor:
-        """Loss of mask logits, and of the heatmaps behind them if the stage has them, each with its weight."""
+        """Loss of mask logits, and of the heatmaps if the stage explains, each with its weight."""
         stage, places = self.plan.stage, truth[0].numel()
         masks, heatmaps = torch.split(outputs, [places, outputs.shape[1] - places], dim=1)
         loss = stage.mask_supervision * mask_supervision(masks.view(truth.shape), truth)

@@ -227,9 +227,9 @@ class StageConfig(Section):
     """Weight, beside f_Res's BCE, of the loss of masks that the encoder's own features give; 0 for none. It
     teaches an encoder where things are."""
     explanation_supervision: float = Field(default=0.0, ge=0)
-    """Weight, beside these, of the loss of the Grad-CAM heatmaps of the blocks at 1/16 and 1/32 against filled
-    masks; 0 for none. It teaches an encoder to answer because of the place that the expert drew, and leaves
-    batch norm's statistics as they are. Each indicator of the network costs a pass through these blocks."""
+    """Weight, beside these, of the loss of the Grad-CAM heatmaps of the blocks at 1/16 and 1/32 against
+    filled masks; 0 for none. It teaches an encoder to answer because of the place that the expert drew, and
+    leaves batch norm's statistics as they are. Each indicator costs a pass through these blocks."""
     frozen_blocks: int = Field(default=0, ge=0)
     """First blocks of the encoder, with its stem, that stay as they are, batch norm included."""
     adversarial: AdversarialConfig | None = None

@@ -60,7 +60,7 @@ def explain(encoder: Encoder, classification_head: nn.Module, pixels: Tensor, ta
 
 
 def explain_deep_blocks(encoder: Encoder, encoding: Encoding, logits: Tensor, tasks: Sequence[int]) -> Tensor:
-    """Compute the Grad-CAM heatmaps of the explained blocks at 1/16 and 1/32 so that a loss can learn from them.
+    """Compute the Grad-CAM heatmaps of the explained blocks at 1/16 and 1/32, for a loss to learn from.
 
     Args:
         encoder: The encoder, whose batch norm is in evaluation mode: otherwise it would mix the images.
@@ -69,8 +69,8 @@ def explain_deep_blocks(encoder: Encoder, encoding: Encoding, logits: Tensor, ta
         tasks: Indices of the J logits to explain.
 
     Returns:
-        Heatmaps divided by their own maxima, in [0, 1], shape (N, J, D, H / 16, W / 16), with their graph; D is
-        `Encoder.deep`.
+        Heatmaps divided by their own maxima, in [0, 1], shape (N, J, D, H / 16, W / 16), with their graph; D
+        is `Encoder.deep`.
     """
     activations = encoding.activations[-encoder.deep() :]
     size = activations[0].shape[-2:]

@@ -233,29 +233,27 @@ class SupervisedClassifier(Classifier):
             For each image in a row: T logits, J mask logits of H / 8 * W / 8 places, and of each explained
             logit D heatmaps of H / 16 * W / 16 places.
         """
-        encoding = self._encode(pixels)
+        if not self.explained:
+            return self._answer(self.encoder(pixels))
+        hook = self.encoder.blocks()[self.encoder.SKIPS[-2]].register_forward_hook(_begin_graph)
+        try:
+            with torch.enable_grad():  # heatmaps are gradients, even where outputs are only gathered
+                return self._answer(self.encoder(pixels))
+        finally:
+            hook.remove()
+
+    def _answer(self, encoding: Encoding) -> Tensor:
         logits = self.classification_head(encoding.features)
         parts = [logits, self.mask_head(encoding.skips).flatten(1)]
         if self.explained:
-            with torch.enable_grad():  # gradients are wanted even of outputs that are only gathered
-                heatmaps = explain_deep_blocks(self.encoder, encoding, logits, self.explained)
+            heatmaps = explain_deep_blocks(self.encoder, encoding, logits, self.explained)
             parts.append(heatmaps.flatten(1).to(logits.dtype))
         return torch.cat(parts, dim=1)
 
-    def _encode(self, pixels: Tensor) -> Encoding:
-        """Encode with a graph that begins before the deep blocks, though what is frozen begins none."""
-        if not self.explained:
-            return self.encoder(pixels)  # type: ignore[no-any-return]
 
-        def begin(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-            return output if output.requires_grad else output.detach().requires_grad_()
-
-        hook = self.encoder.blocks()[self.encoder.SKIPS[-2]].register_forward_hook(begin)
-        try:
-            with torch.enable_grad():
-                return self.encoder(pixels)  # type: ignore[no-any-return]
-        finally:
-            hook.remove()
+def _begin_graph(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    """Let a graph begin with a block's output where frozen blocks before it have begun none."""
+    return output if output.requires_grad else output.detach().requires_grad_()
 
 
 class Projection(nn.Module):

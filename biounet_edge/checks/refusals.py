@@ -3,7 +3,8 @@
     <bundle>/compiled/refusals.json    for each choice that was refused: why
 
 A refusal holds for one bundle, level, device and precision, and for one CPU and version of the library: a
-newer library is tried again. Only what runs on the CPU is remembered; of a GPU's driver nothing is known here.
+newer library is tried again. Only what runs on the CPU is remembered: of a GPU's driver nothing is known
+here.
 """
 
 import hashlib

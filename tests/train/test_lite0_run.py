@@ -1,5 +1,5 @@
 """A run of EfficientNet-Lite0 with everything that the demo's recipe has: stages of their own size, averaged
-weights, frozen blocks, masks that supervise, f_Seg alone over cached heatmaps, one that begins with another's."""
+weights, frozen blocks, masks that supervise, f_Seg alone over cached heatmaps, and begun with another's."""
 
 import json
 from collections.abc import Mapping

@@ -123,7 +123,7 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def deep(cls) -> int:
-        """Return how many of the explained blocks work at 1/16 and 1/32, counted from that skip at 1/16 on."""
+        """Return how many of the explained blocks there are from the skip at 1/16 on."""
         return sum(block >= cls.SKIPS[-2] for block in cls.EXPLAINED)
 
     def first(self, blocks: int) -> list[nn.Module]:

@@ -34,15 +34,15 @@ def explanation_supervision(heatmaps: Tensor, truth: Tensor) -> Tensor:
 
     Args:
         heatmaps: Grad-CAM heatmaps in [0, 1], shape (N, J, D, h, w).
-        truth: Part of each place that the indicator covers, in [0, 1], shape (N, J, H, W), at least as fine; NaN
-            in the whole mask where nobody drew it.
+        truth: Part of each place that the indicator covers, in [0, 1], shape (N, J, H, W), at least as fine;
+            NaN in the whole mask where nobody drew it.
 
     Returns:
         Mean over all N x J masks, in which one that is empty or unknown counts as 0, a scalar.
 
     Source:
-        Ross et al., Right for the Right Reasons, 2017, arXiv:1703.03717; Li et al., Tell Me Where to Look, 2018,
-        arXiv:1802.10171
+        Ross et al., Right for the Right Reasons, 2017, arXiv:1703.03717; Li et al., Tell Me Where to Look,
+        2018, arXiv:1802.10171
     """
     truth = functional.interpolate(torch.nan_to_num(truth), heatmaps.shape[-2:], mode="area").to(
         heatmaps.dtype
