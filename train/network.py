@@ -169,12 +169,12 @@ class MaskHead(nn.Module):
 
     def __init__(self, skip_channels: tuple[int, ...], indicators: int) -> None:
         super().__init__()
-        self.scores = nn.ModuleList(
-            nn.Conv2d(channels, indicators, 1) for channels in skip_channels[MASK_HEAD_SKIPS]
-        )
-        for score in self.scores:
+        scores = [nn.Conv2d(channels, indicators, 1) for channels in skip_channels[MASK_HEAD_SKIPS]]
+        for score in scores:
             nn.init.zeros_(score.weight)
-            nn.init.constant_(score.bias, RARE / len(self.scores))
+            assert score.bias is not None
+            nn.init.constant_(score.bias, RARE / len(scores))
+        self.scores = nn.ModuleList(scores)
 
     def forward(self, skips: list[Tensor]) -> Tensor:
         """Mask logits, shape (N, J, H / 8, W / 8), from the five skips of an encoder, finest first."""
