@@ -44,7 +44,7 @@ def fit(
     For several GPUs: torchrun --nproc-per-node N -m train fit ... (torchrun has options that begin with
     --run: name the folder with --run-folder there)
     """
-    from train.config import load_config
+    from train.config.run import load_config
     from train.engine import Machine
     from train.fit import fit as fit_model
 
@@ -106,7 +106,7 @@ def list_images(
     data_root: DataRoot = Path("data"),
 ) -> None:
     """Print the paths of the images on one side of a run's split."""
-    from train.config import load_config
+    from train.config.run import load_config
     from train.scoring.predictions import held_out
 
     for record in held_out(load_config(config), data_root, side, source):
@@ -127,7 +127,7 @@ def score(
     """Judge the predictions of the images that `list` names, as Markdown tables."""
     from biounet_edge.bundle.folder import Bundle
     from biounet_edge.evaluation.bootstrap import Draws
-    from train.config import load_config
+    from train.config.run import load_config
     from train.scoring.masks import score_masks
     from train.scoring.page import format_scores
     from train.scoring.predictions import Predictions, held_out

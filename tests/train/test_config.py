@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from biounet_edge.errors import InputError
-from train.config import TrainConfig, format_config, load_config
+from train.config.run import TrainConfig, format_config, load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
