@@ -7,7 +7,7 @@ import pytest
 
 from biounet_edge import Predictor
 from biounet_edge.photographs.discovery import discover
-from biounet_edge.runs import folder as folder_run
+from biounet_edge.runs.fingerprint import fingerprint
 from biounet_edge.runs.folder import RunOptions, run_folder
 
 from .folder_runs import IMAGES, finish, results
@@ -153,14 +153,14 @@ def test_other_options_and_bundles_are_computed_again(bundle, bundle_copy, folde
 
 @pytest.mark.parametrize("library", ["numpy", "pydicom", "pylibjpeg-openjpeg", "highdicom"])
 def test_other_versions_of_libraries_are_another_run(counting, monkeypatch, library):
-    first, version = folder_run.run_key(counting, ()), metadata.version
+    first, version = fingerprint(counting, ()), metadata.version
 
     def other(name):
         return "another" if name == library else version(name)
 
-    assert folder_run.run_key(counting, ()) == first
+    assert fingerprint(counting, ()) == first
     monkeypatch.setattr(metadata, "version", other)
-    assert folder_run.run_key(counting, ()) != first
+    assert fingerprint(counting, ()) != first
 
 
 def test_file_that_could_not_be_read_is_tried_again(counting, folder, tmp_path):
