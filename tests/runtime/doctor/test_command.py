@@ -23,7 +23,7 @@ def test_doctor_exits_with_0_where_there_is_no_problem(run, machine):
     assert result.exit_code == 0
     assert "Processor" in result.stdout
     assert "warning" in result.stdout
-    assert "-> choose --precision int8 where the bundle has it" in result.stdout
+    assert "-> choose --precision int8 if the bundle has it" in result.stdout
     assert result.stderr == ""
 
 

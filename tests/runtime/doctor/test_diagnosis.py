@@ -19,7 +19,7 @@ def test_diagnose_checks_the_demo_bundle_by_default(machine):
     assert found.status == "ok"
     demo = Bundle.open()
     assert found.text.startswith(f"{demo.manifest.name} {demo.manifest.version} in {demo.folder}: ")
-    assert found.text.endswith(" files, checksums fit")
+    assert found.text.endswith(" files, checksums match")
 
 
 def test_diagnose_finds_a_damaged_bundle(bundle_copy, machine):
@@ -49,7 +49,7 @@ def test_diagnose_finds_that_nothing_compiled_can_be_kept(bundle, machine, monke
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     found = by_name(diagnose(bundle.folder))["Compiled models"]
     assert found.status == "warning"
-    assert "cannot be written, so that OpenVINO compiles the bundle at each start" in found.text
+    assert "cannot be written to, so OpenVINO compiles the bundle at every start" in found.text
     assert found.remedy == "copy the bundle to a folder of your own, and name that folder"
     machine(with_packages(CPU, without=("openvino",)))
     assert "Compiled models" not in by_name(diagnose(bundle.folder))
@@ -67,8 +67,8 @@ def engine(bundle_copy):
 def test_diagnose_finds_engines_that_no_gpu_runs(bundle_copy, engine, machine):
     found = by_name(diagnose(bundle_copy))[engine]
     assert found.status == "warning"
-    assert found.text == "no NVIDIA GPU answers on this machine, so that it cannot run here"
-    assert found.remedy == "leave tensorrt to the machine that it was built for"
+    assert found.text == "no NVIDIA GPU answers on this machine, so it cannot run here"
+    assert found.remedy == "use tensorrt on the machine that it was built for"
 
 
 def load_as(monkeypatch, outcome):

@@ -32,18 +32,18 @@ def test_what_is_well_is_described():
     assert texts["Processor"] == "multiplies bfloat16, with AMX"
     assert texts["NVIDIA GPU"] == "none"
     assert texts["GPU NVIDIA GPU"] == "NVIDIA L4, driver 590.10, up to CUDA 13.1"
-    assert texts["GPU CUDA for ONNX Runtime"] == "the provider and its libraries of CUDA 13.0 can be loaded"
+    assert texts["GPU CUDA for ONNX Runtime"] == "the provider and its CUDA 13.0 libraries can be loaded"
 
 
 TROUBLES = {
     "two onnxruntimes": (
         with_packages(CPU, onnxruntime_gpu="1.31.1"),
-        ("ONNX Runtime", "problem", "onnxruntime and onnxruntime-gpu are all installed and overwrite"),
+        ("ONNX Runtime", "problem", "onnxruntime and onnxruntime-gpu are installed together and overwrite"),
         'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "biounet-edge[cpu]"',
     ),
     "two onnxruntimes beside a GPU": (
         with_packages(GPU, onnxruntime="1.32.0"),
-        ("ONNX Runtime", "problem", "onnxruntime and onnxruntime-gpu are all installed and overwrite"),
+        ("ONNX Runtime", "problem", "onnxruntime and onnxruntime-gpu are installed together and overwrite"),
         'pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "biounet-edge[gpu]"',
     ),
     "no library": (
@@ -51,7 +51,7 @@ TROUBLES = {
         (
             "ONNX Runtime",
             "problem",
-            "neither onnxruntime nor onnxruntime-gpu is installed, nor another library",
+            "no library that runs a graph is installed, such as onnxruntime or onnxruntime-gpu",
         ),
         'pip install "biounet-edge[cpu]"',
     ),
@@ -60,7 +60,7 @@ TROUBLES = {
         (
             "ONNX Runtime",
             "problem",
-            "neither onnxruntime nor onnxruntime-gpu is installed, nor another library",
+            "no library that runs a graph is installed, such as onnxruntime or onnxruntime-gpu",
         ),
         'pip install "biounet-edge[gpu]"',
     ),
@@ -71,18 +71,22 @@ TROUBLES = {
     ),
     "two OpenCVs": (
         with_packages(CPU, opencv_python="5.0.0"),
-        ("OpenCV", "warning", "opencv-python-headless and opencv-python are all installed and overwrite"),
+        (
+            "OpenCV",
+            "warning",
+            "opencv-python-headless and opencv-python are installed together and overwrite",
+        ),
         "pip uninstall -y opencv-python-headless opencv-python, then pip install opencv-python-headless",
     ),
     "no driver": (
         replace(CPU, shows_gpu=True),
-        ("NVIDIA GPU", "problem", "there is a GPU and no driver for it"),
+        ("NVIDIA GPU", "problem", "there is a GPU but no driver for it"),
         "install the NVIDIA driver from https://www.nvidia.com/drivers (in a container: start it with --gpus",
     ),
     "broken driver": (
         replace(GPU, gpus=(), gpu_problem="nvidia-smi does not answer within 10 seconds"),
         ("NVIDIA GPU", "problem", "does not work: nvidia-smi does not answer within 10 seconds"),
-        "restart the machine; where that does not help, install the NVIDIA driver anew",
+        "restart the machine; if that does not help, reinstall the NVIDIA driver",
     ),
     "old driver": (
         replace(GPU, driver_cuda="12.8"),
@@ -109,7 +113,11 @@ TROUBLES = {
     ),
     "no cuda-bindings": (
         with_packages(GPU, without=("cuda-bindings",)),
-        ("CUDA for ONNX Runtime", "problem", "cuda-bindings is not installed: device cuda takes its memory"),
+        (
+            "CUDA for ONNX Runtime",
+            "problem",
+            "cuda-bindings is not installed: device cuda allocates its memory",
+        ),
         'pip install "biounet-edge[gpu]"',
     ),
     "onnxruntime-gpu without a GPU": (
@@ -117,18 +125,26 @@ TROUBLES = {
         (
             "CUDA for ONNX Runtime",
             "warning",
-            "onnxruntime-gpu is installed and there is no NVIDIA GPU to use",
+            "onnxruntime-gpu is installed but there is no NVIDIA GPU: device cuda is not available",
         ),
         'pip uninstall -y onnxruntime-gpu, then pip install "biounet-edge[cpu]", which is smaller',
     ),
     "TensorRT without a GPU": (
         with_packages(CPU, tensorrt="11.0"),
-        ("TensorRT", "warning", "tensorrt is installed and there is no NVIDIA GPU to use"),
+        (
+            "TensorRT",
+            "warning",
+            "tensorrt is installed but there is no NVIDIA GPU: device tensorrt is not available",
+        ),
         "pip uninstall -y tensorrt, unless engines are built here ahead of time",
     ),
     "TensorRT for RTX without a GPU": (
         with_packages(CPU, tensorrt_rtx="1.7"),
-        ("TensorRT for RTX", "warning", "tensorrt-rtx is installed and there is no NVIDIA GPU to use"),
+        (
+            "TensorRT for RTX",
+            "warning",
+            "tensorrt-rtx is installed but there is no NVIDIA GPU: device tensorrt-rtx is not available",
+        ),
         "pip uninstall -y tensorrt-rtx, unless engines are built here ahead of time",
     ),
     "TensorRT without cuda-bindings": (
@@ -141,21 +157,21 @@ TROUBLES = {
         (
             "Processor",
             "warning",
-            "multiplies int8 (VNNI) and no bfloat16: it has neither AMX nor AVX512-BF16",
+            "multiplies int8 (VNNI) but not bfloat16: it has neither AMX nor AVX512-BF16",
         ),
-        "choose --precision int8 where the bundle has it",
+        "choose --precision int8 if the bundle has it",
     ),
     "an old processor": (
         replace(CPU, fast_formats=frozenset()),
         ("Processor", "warning", "neither bfloat16 nor int8: it has no AMX, AVX512-BF16 or VNNI"),
-        "take --level classify where that is enough, or a CPU with AMX",
+        "use --level classify if that is enough, or a CPU with AMX",
     ),
     "no OpenVINO": (
         with_packages(CPU, without=("openvino",)),
         (
             "OpenVINO",
             "warning",
-            "not installed, and this CPU multiplies bfloat16, which ONNX Runtime does not",
+            "not installed; this CPU multiplies bfloat16, which ONNX Runtime does not",
         ),
         'pip install "biounet-edge[openvino]"',
     ),
@@ -179,7 +195,7 @@ def test_a_trouble_is_found_with_its_remedy(trouble):
         (
             replace(CPU, fast_formats=None),
             "Processor",
-            "whether it has AMX, AVX512-BF16 or VNNI cannot be seen",
+            "this system does not show whether it has AMX, AVX512-BF16 or VNNI",
         ),
         (
             replace(CPU, fast_formats=frozenset({"bf16", "vnni"})),
@@ -196,7 +212,7 @@ def test_a_trouble_is_found_with_its_remedy(trouble):
             "ONNX Runtime",
             "not installed; openvino 2026.4.1 runs the graphs",
         ),
-        (with_packages(CPU, without=("opencv-python-headless",)), "OpenCV", "a build of its own"),
+        (with_packages(CPU, without=("opencv-python-headless",)), "OpenCV", "not installed by pip"),
         (replace(GPU, gpus=()), "NVIDIA GPU", "a driver, up to CUDA 13.1"),
         (replace(GPU, driver_cuda="13.0", provider_cuda="12.8"), "NVIDIA GPU", "up to CUDA 13.0"),
         (replace(CPU, shows_gpu=None), "NVIDIA GPU", "none"),
