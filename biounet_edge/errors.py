@@ -5,9 +5,9 @@
     ├── ManifestError            (ValueError)         not a manifest that this version can run
     ├── IntegrityError           (ValueError)         a bundle file is missing, changed or not safe to load
     ├── ImageError               (ValueError)         an image cannot be read
-    ├── InputError               (ValueError)         what was asked for does not exist or contradicts itself
+    ├── InputError               (ValueError)         what was asked for does not exist or is contradictory
     ├── OutputError              (OSError)            a result cannot be written
-    ├── BackendUnavailableError  (RuntimeError)       the device or its library is not there
+    ├── BackendUnavailableError  (RuntimeError)       the device or its library is not available
     ├── EngineMismatchError      (RuntimeError)       an engine was built for another GPU, version or graph
     ├── VerificationError        (RuntimeError)       this machine does not reproduce the golden outputs
     ├── CheckpointError          (ValueError)         a checkpoint is missing, damaged or of another model
@@ -39,12 +39,12 @@ class ImageError(BiounetEdgeError, ValueError):
 
     @property
     def is_of_content(self) -> bool:
-        """False where the machine failed and not the image, so that reading it again may succeed."""
+        """False if the machine failed and not the image, so that another attempt may succeed."""
         return not isinstance(self.__cause__, OSError | ImportError | MemoryError)
 
 
 class InputError(BiounetEdgeError, ValueError):
-    """A path does not exist, a folder holds no images or an option has no meaning here."""
+    """A path does not exist, a folder holds no images, or an option does not apply here."""
 
 
 class OutputError(BiounetEdgeError, OSError):

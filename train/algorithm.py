@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 from torch.optim.swa_utils import update_bn
 
-from train.config import StageConfig
+from train.config.stages import StageConfig
 from train.data.batches import Batches, Material, Plan, Segmented
 from train.encoders import Encoder
 from train.engine import Engine

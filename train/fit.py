@@ -17,7 +17,9 @@ from biounet_edge.errors import DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
 from train.algorithm import SETTLING_BATCH
 from train.checkpoint import load_tensors, write_text
-from train.config import TASKS, StageConfig, TrainConfig, format_config
+from train.config.model import TASKS
+from train.config.run import TrainConfig, format_config
+from train.config.stages import StageConfig
 from train.data.batches import Batches
 from train.data.checks import find_copies, leave_out_held_out
 from train.data.dataset import ImageSet

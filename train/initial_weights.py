@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from biounet_edge.errors import CheckpointError, InputError
 from train.checkpoint import load_module, load_tensors
-from train.config import TrainConfig
+from train.config.run import TrainConfig
 from train.encoders import FAMILIES
 from train.network import HeatmapPath, IndicatorNetwork
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 import torch
 
 from biounet_edge.indicators import INDICATORS
-from train.config import TASKS, StageConfig
+from train.config.model import TASKS
+from train.config.stages import StageConfig
 from train.encoders import HEATMAPS
 from train.flops import SubnetworkFlops, count_flops
 from train.gradcam import explain

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from train.checkpoint import write_text
-from train.config import TrainConfig
+from train.config.run import TrainConfig
 from train.data.batches import Batches
 from train.data.dataset import ImageSet
 from train.data.splits import Split

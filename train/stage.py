@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from train.algorithm import ExplainedEncoder, HeatmapCache, Iteration, Subnetworks, settle_batch_norm
 from train.checkpoint import load_module, load_tensors, pack_optimizers, save_tensors, unpack_optimizers
-from train.config import StageConfig
+from train.config.stages import StageConfig
 from train.data.batches import Plan, derive_seed
 from train.initial_weights import initialise
 from train.network import IndicatorNetwork

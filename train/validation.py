@@ -11,7 +11,7 @@ from torch import Tensor
 from biounet_edge.evaluation.masks import continuous_dice
 from biounet_edge.evaluation.probabilities import auc
 from train.algorithm import ExplainedEncoder
-from train.config import TASKS
+from train.config.model import TASKS
 from train.data.batches import Plan
 from train.data.dataset import ImageSet, normalise, resize
 from train.engine import Engine

@@ -10,6 +10,7 @@ the same for every backend.
     tensorrt       tensor_rt/        NVIDIA GPUs, with engines built there  float16, float32
     tensorrt-rtx   tensor_rt/        RTX workstations, with engines         float16, float32
 
+base.py has what they all do around their library, and cuda_buffers.py the memory of those that drive CUDA.
 `biounet_edge.checks.selection` opens one of them, checks it against the bundle's golden outputs, and chooses
 for "auto". No module is named like the package that it drives, or it could shadow it.
 """

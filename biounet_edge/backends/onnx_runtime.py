@@ -7,20 +7,20 @@ checked. And onnxruntime-gpu 1.31 links that provider against TensorRT 10; the `
 import contextlib
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biounet_edge.backends.base import BaseBackend, Outputs
 from biounet_edge.backends.processor import usable_threads
 from biounet_edge.backends.requirements import import_for, install_command, require_precision
 from biounet_edge.backends.telemetry import import_onnxruntime
-from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.graph_inspection import checked_graph
-from biounet_edge.bundle.manifest import Level, Precision
-from biounet_edge.bundle.signature import check_images, check_signature
+from biounet_edge.bundle.manifest import Level
+from biounet_edge.bundle.signature import check_signature
 from biounet_edge.errors import BackendUnavailableError, InputError
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -30,72 +30,38 @@ _FITTING = {
     "doctor says what is missing)",
 }
 
-_Outputs = dict[str, NDArray[np.float32]]
 
-
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(BaseBackend):
     """A level's graph in an ONNX Runtime session."""
 
-    def __init__(self, bundle: Bundle, level: Level, device: str, precision: Precision) -> None:
-        """Load the graph.
+    library_name = "ONNX Runtime"
 
-        Args:
-            bundle: The opened bundle.
-            level: How much is computed.
-            device: "cpu" or "cuda".
-            precision: Number format to compute in, one of `PRECISIONS` of the device.
-
-        Raises:
-            InputError: If this is not for the device, it does not compute in that precision, or the bundle
-                has no such graph.
-            BackendUnavailableError: If onnxruntime or its execution provider for the device is missing, or
-                cannot load the graph.
-            IntegrityError: If the graph is not safe to load.
-            ManifestError: If the graph's input or outputs are not those of the manifest.
-        """
+    def _load(self, level: Level) -> str:
+        device, bundle = self.device, self._bundle
         if device not in _PROVIDERS:
             raise InputError(f"onnxruntime runs on {' and '.join(_PROVIDERS)}, and not on device {device!r}")
-        graph = checked_graph(bundle, level, require_precision(device, precision))
+        graph = checked_graph(bundle, level, require_precision(device, self.precision))
         library = _import_onnxruntime(device)
-        session = _load(library, graph, device)
+        self._session = _make_session(library, graph, device)
         inputs = [
             (node.name, node.type.removeprefix("tensor(").removesuffix(")"), tuple(node.shape[1:]))
-            for node in session.get_inputs()
+            for node in self._session.get_inputs()
         ]
-        found = [node.name for node in session.get_outputs()]
-        outputs = check_signature(bundle, level, graph.name, inputs, found)
-        self._bundle = bundle
-        self.device, self.precision = device, precision
-        self.description = f"onnxruntime {library.__version__}, {_PROVIDERS[device]}"
-        self._run: Callable[[NDArray[np.uint8]], _Outputs] | None = None
-        self._release: Callable[[], None] = lambda: None
+        found = [node.name for node in self._session.get_outputs()]
+        self._outputs = check_signature(bundle, level, graph.name, inputs, found)
+        self._cuda = None
         if device == "cuda":
             from biounet_edge.backends.onnx_runtime_cuda import CudaRunner
 
-            runner = CudaRunner(session, inputs[0][0], outputs)
-            self._run, self._release = runner.run, runner.close
-        else:
-            self._run = _cpu_runner(session, inputs[0][0], outputs)
+            self._cuda = CudaRunner(self._session, bundle.manifest.input.name, self._outputs)
+        return f"onnxruntime {library.__version__}, {_PROVIDERS[device]}"
 
-    def run(self, images: NDArray[np.uint8]) -> _Outputs:
-        """Compute every output of the graph.
-
-        Args:
-            images: RGB pixels at the input size, shape (N, H, W, 3), uint8.
-
-        Returns:
-            Output name to array with first axis N, float32; the arrays are the caller's own.
-
-        Raises:
-            InputError: If the images have another shape or type.
-            BackendUnavailableError: If the backend is closed, or the device fails, as where memory is short.
-        """
-        check_images(self._bundle, images)
-        run = self._run
-        if run is None:
-            raise BackendUnavailableError("this ONNX Runtime backend is closed: open another")
+    def _compute(self, images: NDArray[np.uint8]) -> Outputs:
         try:
-            return run(images)
+            if self._cuda is not None:
+                return self._cuda.run(images)
+            arrays = self._session.run(self._outputs, {self._bundle.manifest.input.name: images})
+            return dict(zip(self._outputs, arrays, strict=True))
         except BackendUnavailableError:
             raise
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
@@ -104,10 +70,10 @@ class OnnxRuntimeBackend:
                 "smaller batch helps"
             ) from error
 
-    def close(self) -> None:
-        """Release the session; a second call does nothing."""
-        self._run = None
-        self._release()
+    def _release(self) -> None:
+        if self._cuda is not None:
+            self._cuda.close()
+        self._session = self._cuda = None
 
 
 def _import_onnxruntime(device: str) -> Any:
@@ -122,7 +88,7 @@ def _import_onnxruntime(device: str) -> Any:
     return onnxruntime
 
 
-def _load(library: Any, graph: Path, device: str) -> Any:
+def _make_session(library: Any, graph: Path, device: str) -> Any:
     """Make the session and make sure that it runs where it was asked to."""
     provider = _PROVIDERS[device]
     options = library.SessionOptions()
@@ -163,13 +129,3 @@ def _load(library: Any, graph: Path, device: str) -> Any:
             f"{_FITTING[device]}, or choose another device"
         )
     return session
-
-
-def _cpu_runner(session: Any, name: str, outputs: list[str]) -> Callable[[NDArray[np.uint8]], _Outputs]:
-    """Return what runs a session: on the CPU in several threads at once, with new arrays each time."""
-
-    def run(images: NDArray[np.uint8]) -> _Outputs:
-        arrays = session.run(outputs, {name: images})
-        return dict(zip(outputs, arrays, strict=True))
-
-    return run

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.backends.cuda_buffers import TensorBuffer
+from biounet_edge.backends.base import Outputs
+from biounet_edge.backends.cuda_buffers import BatchBuffers, Tensors
 from biounet_edge.backends.gpu import cuda_call, cuda_runtime
-from biounet_edge.errors import BackendUnavailableError
 
 _KEPT = 3
 """Batch sizes whose memory is kept: one photograph, a full batch and the rest of a folder."""
@@ -35,56 +35,43 @@ class CudaRunner:
         """
         self._cuda = cuda_runtime("cuda")
         self._session, self._input = session, input_name
-        shapes = {node.name: tuple(node.shape[1:]) for node in session.get_inputs() + session.get_outputs()}
-        self._rows = {name: shapes[name] for name in (input_name, *outputs)}
+        rows = {node.name: tuple(node.shape[1:]) for node in session.get_inputs() + session.get_outputs()}
+        self._tensors: Tensors = {
+            name: (rows[name], np.uint8 if name == input_name else np.float32)
+            for name in (input_name, *outputs)
+        }
         self._lock = threading.Lock()
         self._bound: dict[int, _Bound] = {}
         self._stream = cuda_call(self._cuda.cudaStreamCreateWithFlags, self._cuda.cudaStreamNonBlocking)
 
-    def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Copy images to the GPU, compute, and copy the outputs back; one call at a time.
-
-        Args:
-            images: Shape (N, H, W, 3), uint8.
-
-        Returns:
-            Output name to array, float32; the arrays are the caller's own.
-
-        Raises:
-            BackendUnavailableError: If it is closed, or the GPU fails.
-        """
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Copy images to the GPU, compute, and copy the outputs back; one batch at a time."""
+        count = len(images)
         with self._lock:
-            if self._stream is None:
-                raise BackendUnavailableError("this ONNX Runtime backend is closed: open another")
-            bound, count = self._bind(len(images)), len(images)
-            pixels = bound.buffers[self._input]
-            np.copyto(pixels.host, images)
-            pixels.upload(count, self._stream)
+            bound = self._bind(count)
+            bound.buffers.upload(images, count, self._stream)
             self._synchronize()  # the session computes in a stream of its own
             self._session.run_with_iobinding(bound.binding)
             bound.binding.synchronize_outputs()
-            outputs = {name: buffer for name, buffer in bound.buffers.items() if name != self._input}
-            for buffer in outputs.values():
-                buffer.download(count, self._stream)
+            bound.buffers.download(count, self._stream)
             self._synchronize()
-            return {name: buffer.host.copy() for name, buffer in outputs.items()}
+            return bound.buffers.outputs(count)
 
     def close(self) -> None:
-        """Give the memory back; a second call does nothing."""
-        with self._lock:
-            while self._bound:
-                self._bound.popitem()[1].free()
-            if self._stream is not None:
-                cuda_call(self._cuda.cudaStreamDestroy, self._stream)
-            self._stream = self._session = None
+        """Give the memory back, when nothing runs any more; a second call does nothing."""
+        while self._bound:
+            self._bound.popitem()[1].free()
+        if self._stream is not None:
+            cuda_call(self._cuda.cudaStreamDestroy, self._stream)
+        self._stream = self._session = None
 
     def _bind(self, count: int) -> "_Bound":
-        """Find the memory of a batch size, or takes it from the size that was not used for longest."""
+        """Find the memory of a batch size, or take it from the size that was not used for longest."""
         bound = self._bound.pop(count, None)
         if bound is None:
             while len(self._bound) >= _KEPT:
                 self._bound.pop(next(iter(self._bound))).free()
-            bound = _Bound(self._cuda, self._session, self._input, self._rows, count)
+            bound = _Bound(self._cuda, self._session, self._tensors, self._input, count)
         self._bound[count] = bound
         return bound
 
@@ -93,20 +80,16 @@ class CudaRunner:
 
 
 class _Bound:
-    """The memory of one batch size."""
+    """The memory of one batch size, bound to the session."""
 
-    def __init__(
-        self, cuda: Any, session: Any, input_name: str, rows: dict[str, tuple[int, ...]], count: int
-    ) -> None:
+    def __init__(self, cuda: Any, session: Any, tensors: Tensors, input_name: str, count: int) -> None:
         self.binding = session.io_binding()
-        self.buffers: dict[str, TensorBuffer] = {}
+        self.buffers = BatchBuffers(cuda, tensors, input_name, count)
         try:
-            for name, row in rows.items():
-                is_input = name == input_name
-                dtype = np.uint8 if is_input else np.float32
-                buffer = self.buffers[name] = TensorBuffer(cuda, row, dtype, count)
-                bind = self.binding.bind_input if is_input else self.binding.bind_output
-                bind(name, "cuda", 0, dtype, (count, *row), buffer.address)
+            for name, address in self.buffers.addresses.items():
+                bind = self.binding.bind_input if name == input_name else self.binding.bind_output
+                row, dtype = tensors[name]
+                bind(name, "cuda", 0, dtype, (count, *row), address)
         except BaseException:
             self.free()
             raise
@@ -114,5 +97,4 @@ class _Bound:
     def free(self) -> None:
         self.binding.clear_binding_inputs()
         self.binding.clear_binding_outputs()
-        while self.buffers:
-            self.buffers.popitem()[1].free()
+        self.buffers.free()

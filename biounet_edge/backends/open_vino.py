@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biounet_edge.backends.base import BaseBackend, Outputs
 from biounet_edge.backends.requirements import import_for, require_precision
 from biounet_edge.backends.telemetry import import_openvino
 from biounet_edge.bundle.folder import COMPILED_NAME, WEIGHTS_NAME, Bundle
 from biounet_edge.bundle.graph_inspection import checked_graph
 from biounet_edge.bundle.manifest import Level, Precision
-from biounet_edge.bundle.signature import Input, check_images, check_signature
+from biounet_edge.bundle.signature import Input, check_signature
 from biounet_edge.errors import BackendUnavailableError, InputError
 
 _DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU"}
@@ -41,34 +42,22 @@ and makes a lone image wait for half of the cores.
 """
 
 
-class OpenVinoBackend:
-    """A level's graph, compiled for this machine's CPU or Intel GPU."""
+class OpenVinoBackend(BaseBackend):
+    """A level's graph, compiled for this machine's CPU or Intel GPU. Computes a batch image by image.
 
-    def __init__(self, bundle: Bundle, level: Level, device: str, precision: Precision) -> None:
-        """Compile the graph, or loads what an earlier call compiled.
+    What was compiled is kept in `<bundle>/compiled/openvino` where that can be written, and loaded next time.
+    """
 
-        What was compiled is kept in `<bundle>/compiled/openvino` where that can be written.
+    library_name = "OpenVINO"
 
-        Args:
-            bundle: The opened bundle.
-            level: How much is computed.
-            device: "openvino" or "openvino-gpu".
-            precision: Number format to compute in, one of `PRECISIONS` of the device.
-
-        Raises:
-            InputError: If this is not for the device, it does not compute in that precision, or the bundle
-                has no such graph.
-            BackendUnavailableError: If OpenVINO or the device is missing, the CPU does not multiply bfloat16,
-                or the graph cannot be compiled.
-            IntegrityError: If the graph is not safe to load.
-            ManifestError: If the graph's input or outputs are not those of the manifest.
-        """
+    def _load(self, level: Level) -> str:
+        device, bundle = self.device, self._bundle
         if device not in _DEVICES:
             raise InputError(f"OpenVINO runs on {' and '.join(_DEVICES)}, and not on device {device!r}")
-        graph = checked_graph(bundle, level, require_precision(device, precision))
+        graph = checked_graph(bundle, level, require_precision(device, self.precision))
         library = import_for(device, "openvino", import_openvino)
         core = library.Core()
-        target, hint = _DEVICES[device], _precision_hint(_capabilities(core, device), device, precision)
+        target, hint = _DEVICES[device], _precision_hint(_capabilities(core, device), device, self.precision)
         streams = _streams(bundle)
         compiled, outputs = _compile(library, core, bundle, level, graph, target, hint, streams)
         # A port keeps the names of what the compiler joined: an output may have more than its own.
@@ -79,60 +68,39 @@ class OpenVinoBackend:
         self._shapes = {
             name: tuple(compiled.outputs[index].shape[1:]) for name, index in self._outputs.items()
         }
-        self._bundle = bundle
-        self.device, self.precision = device, precision
-        title = (
-            f"openvino {library.__version__.split('-')[0]}, {core.get_property(target, 'FULL_DEVICE_NAME')}"
-        )
-        self.description = f"{title.strip()}, {hint}, {streams} at once"
-        self._requests: SimpleQueue[Any] | None = SimpleQueue()
+        self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
             self._requests.put(compiled.create_infer_request())
         self._workers = ThreadPoolExecutor(streams, thread_name_prefix="openvino") if streams > 1 else None
+        processor = core.get_property(target, "FULL_DEVICE_NAME").strip()
+        return f"openvino {_version(library)}, {processor}, {hint}, {streams} at once"
 
-    def run(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Compute every output of the graph, image by image.
-
-        Args:
-            images: RGB pixels at the input size, shape (N, H, W, 3), uint8.
-
-        Returns:
-            Output name to array with first axis N, float32; the arrays are the caller's own.
-
-        Raises:
-            InputError: If the images have another shape or type.
-            BackendUnavailableError: If the backend is closed, or the device fails.
-        """
-        check_images(self._bundle, images)
-        requests, workers = self._requests, self._workers
-        if requests is None:
-            raise BackendUnavailableError("this OpenVINO backend is closed: open another")
+    def _compute(self, images: NDArray[np.uint8]) -> Outputs:
         outputs = {name: np.empty((len(images), *shape), np.float32) for name, shape in self._shapes.items()}
 
         def compute(row: int) -> None:
-            request = requests.get()
+            request = self._requests.get()
             try:
                 request.infer({0: np.ascontiguousarray(images[row : row + 1])}, **_NO_COPIES)
                 for name, index in self._outputs.items():
                     outputs[name][row] = request.get_output_tensor(index).data[0]
             finally:
-                requests.put(request)
+                self._requests.put(request)
 
         try:
-            if workers is None or len(images) == 1:
+            if self._workers is None or len(images) == 1:
                 for row in range(len(images)):
                     compute(row)
             else:
-                list(workers.map(compute, range(len(images))))
+                list(self._workers.map(compute, range(len(images))))
         except RuntimeError as error:
             raise BackendUnavailableError(f"{self.description} failed: {error}") from error
         return outputs
 
-    def close(self) -> None:
-        """Release the compiled graph, once the images under way are done; a second call does nothing."""
-        self._requests = None
+    def _release(self) -> None:
         if self._workers is not None:
             self._workers.shutdown()
+        self._requests = SimpleQueue()  # drops the compiled graph
 
 
 def _capabilities(core: Any, device: str) -> list[str]:
@@ -176,7 +144,7 @@ def _compile(
     streams: int,
 ) -> tuple[Any, list[str]]:
     """Compile for one image at a time: kernels are chosen for a known shape."""
-    version = library.__version__.split("-")[0]
+    version = _version(library)
     properties = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": str(streams)}
     if (cache := _cache_folder(bundle)) is not None:
         properties["CACHE_DIR"] = str(cache)
@@ -199,6 +167,10 @@ def _compile(
             "precision"
         )
     return compiled, outputs
+
+
+def _version(library: Any) -> str:
+    return str(library.__version__.split("-")[0])  # the rest names the build
 
 
 def _describe(port: Any) -> Input:

@@ -1,1 +1,1 @@
-"""The `biounet-edge` command: a module per subcommand, and how each shows its result."""
+"""The `biounet-edge` command: one module per subcommand, and how each shows its result."""

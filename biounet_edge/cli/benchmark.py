@@ -23,17 +23,19 @@ def benchmark(
     bundle: BundleArgument = None,
     images: Annotated[
         Path | None,
-        typer.Option("--images", help="Folder of photographs; the bundle's golden images if left out."),
+        typer.Option("--images", help="Folder of photographs (default: the bundle's golden images)."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Photographs of that folder at most.")] = 32,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="Photographs to take from that folder, at most.")
+    ] = 32,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     level: LevelOption = "full",
     batch_size: BatchSizeOption = 8,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each stage is measured.")] = 5,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; each measures every stage.")] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency and throughput of each stage, of all together, and against the machine's peak."""
+    """Measure each stage and the whole run, and compare the inference with the machine's peak."""
     from rich.console import Console
 
     from biounet_edge.benchmark.measurement import benchmark as run_benchmark
@@ -77,7 +79,7 @@ def print_benchmark(figures: "BenchmarkFigures") -> None:
         f"{figures.bundle}, level {figures.level}, {figures.device} in {figures.precision} "
         f"({figures.backend})",
         figures.processor,
-        f"{figures.images_per_round} photographs a round ({figures.photographs}), batches of "
+        f"{figures.images_per_round} photographs per round ({figures.photographs}), batches of "
         f"{figures.batch_size}, {figures.rounds} rounds, written: {saved}",
     )
     for fact in facts:
@@ -98,9 +100,9 @@ def _describe_peak(figures: "BenchmarkFigures") -> str:
     """One sentence on the arithmetic, which says what is not known."""
     rate, peak = figures.inference_gflops_per_s, figures.peak_gflops_per_s
     if rate is None:
-        reached = "Inference: GFLOP/s not known, because the bundle does not say what its graph computes"
+        reached = "Inference: GFLOP/s unknown, the bundle does not give its graph's operation count"
     else:
-        reached = f"Inference: {figures.gflops_per_image:,.2f} GFLOP a photograph, {rate:,.1f} GFLOP/s"
+        reached = f"Inference: {figures.gflops_per_image:,.2f} GFLOP per photograph, {rate:,.1f} GFLOP/s"
     if peak is None:
         return f"{reached}. Peak: {figures.peak_method}."
     text = f"Peak: {peak:,.1f} GFLOP/s in {figures.precision} ({figures.peak_method})."

@@ -23,21 +23,21 @@ def build(
     ] = "tensorrt",
     level: Annotated[
         list[str] | None,
-        typer.Option("--level", help="classify, cam or full; may be repeated; all if left out."),
+        typer.Option("--level", help="classify, cam or full; may be repeated (default: all)."),
     ] = None,
     precision: Annotated[
         Literal["float16", "float32"] | None,
-        typer.Option("--precision", help="Number format; float16 where the bundle has it if left out."),
+        typer.Option("--precision", help="Number format (default: float16 if the bundle has it)."),
     ] = None,
     batch_profile: Annotated[
-        str, typer.Option("--batch-profile", help="Smallest, usual and largest batch.")
+        str, typer.Option("--batch-profile", help="Smallest, usual and largest batch, separated by commas.")
     ] = "1,8,32",
     compute_capability: Annotated[
         str | None,
         typer.Option(
             "--compute-capability",
-            help="With tensorrt-rtx: GPU architectures to build for ahead of time, with commas, such as "
-            "8.6,8.9,12.0; the GPU of this machine if left out.",
+            help="With tensorrt-rtx: GPU architectures to build for ahead of time, separated by commas, such "
+            "as 8.6,8.9,12.0 (default: the GPU of this machine).",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -62,7 +62,7 @@ def build(
 
 @contextmanager
 def _progress() -> Iterator[Callable[["BuildProgress"], None]]:
-    """Show each build on stderr: a line when it begins, and its phases where stderr is a terminal."""
+    """Show each build on stderr: a line when it begins, and its phases if stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

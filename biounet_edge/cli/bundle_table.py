@@ -37,13 +37,14 @@ def print_bundle(description: dict[str, Any]) -> None:
         "Notice": description["notice"] or "none",
         "Folder": description["folder"],
         "Format": f"{description['format']}, ONNX opset {description['opset']}",
-        "Size": f"{description['size_bytes'] / 1e6:.1f} MB, {len(description['files'])} files, checksums fit",
+        "Size": f"{description['size_bytes'] / 1e6:.1f} MB, {len(description['files'])} files, checksums "
+        "match",
         "Checksum": description["checksum"],
         "Input": f"{spec['height']} x {spec['width']} pixels, {spec['colour_order']}, by {spec['resize']}",
         "Levels": ", ".join(
             f"{name} ({', '.join(level['graphs'])})" for name, level in description["levels"].items()
         ),
-        "Melanoma from": f"{melanoma['threshold']:.0%} on (bias {melanoma['bias']:+.2f}, "
+        "Melanoma from": f"{melanoma['threshold']:.0%} (bias {melanoma['bias']:+.2f}, "
         f"temperature {melanoma['temperature']:g})",
         "Encoders": _encoders(description["encoder"]),
         "Indicators from": ", ".join(
@@ -65,7 +66,7 @@ def _encoders(spec: dict[str, Any] | None) -> str:
     if spec is None:
         return "not described in format 1"
     width = f", base width {spec['base_width']}" if spec["base_width"] is not None else ""
-    common = f", first {spec['common_blocks']} blocks in common" if spec["common_blocks"] else ""
+    common = f", first {spec['common_blocks']} blocks shared" if spec["common_blocks"] else ""
     return f"{spec['family']}{width}, decoder width {spec['decoder_width']}{common}"
 
 

@@ -1,4 +1,4 @@
-"""What the command says beside its tables: sentences on stderr and JSON on stdout."""
+"""What the command says besides its tables: sentences on stderr and JSON on stdout."""
 
 import json
 import sys

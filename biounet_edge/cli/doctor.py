@@ -38,8 +38,8 @@ def _print_findings(findings: "list[Finding]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("Matter", "Status", box=box.SIMPLE_HEAD)
-    table.add_column("Found, and what to do", overflow="fold")
+    table = Table("Check", "Status", box=box.SIMPLE_HEAD)
+    table.add_column("Finding and remedy", overflow="fold")
     for finding in findings:
         text = Text(printable(finding.text))
         if finding.remedy is not None:

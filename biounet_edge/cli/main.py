@@ -67,7 +67,7 @@ app.command()(watch)
 
 def main() -> None:
     """Run the command; what pip installs as `biounet-edge`."""
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding has not must not end a run
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot encode must not end a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     app(prog_name="biounet-edge")

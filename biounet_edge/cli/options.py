@@ -6,35 +6,35 @@ from typing import Annotated, Literal
 import typer
 
 BundleArgument = Annotated[
-    Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder; the demo bundle if left out.")
+    Path | None, typer.Argument(metavar="BUNDLE", help="Bundle folder (default: the demo bundle).")
 ]
 BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", help="Bundle folder; the demo bundle if left out.")
+    Path | None, typer.Option("--bundle", help="Bundle folder (default: the demo bundle).")
 ]
 DeviceOption = Annotated[
     str,
     typer.Option(
         "--device",
-        help="auto, cpu, cuda, openvino, openvino-gpu, tensorrt or tensorrt-rtx; "
-        "never another than asked for.",
+        help="auto (the fastest available), cpu, cuda, openvino, openvino-gpu, tensorrt or tensorrt-rtx; "
+        "a named device is never replaced by another.",
     ),
 ]
 PrecisionOption = Annotated[
     Literal["auto", "float32", "float16", "bfloat16", "int8"],
-    typer.Option("--precision", help="Number format to compute in; never another than asked for."),
+    typer.Option("--precision", help="Number format; a named one is never replaced by another."),
 ]
 LevelOption = Annotated[
     Literal["classify", "cam", "full"],
-    typer.Option("--level", help="Probabilities; with heatmaps; with heatmaps and masks."),
+    typer.Option("--level", help="classify: probabilities; cam: heatmaps too; full: heatmaps and masks."),
 ]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images per pass.")]
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images computed at once.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 SaveOption = Annotated[
     str | None,
     typer.Option(
         "--save",
-        help="Files to write, with commas: masks, overlays, heatmaps, probabilities, report or none "
-        "(if left out: masks,overlays at level full, overlays at level cam); "
+        help="Files to write, separated by commas: masks, overlays, heatmaps, probabilities, report or none "
+        "(default: masks,overlays at level full, overlays at level cam); "
         "for DICOM sources also dicom-seg, dicom-sr, dicom-sc, dicom-pm.",
     ),
 ]

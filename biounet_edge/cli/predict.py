@@ -38,7 +38,7 @@ def predict(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read photographs: melanoma probability, indicators, heatmaps and masks."""
+    """Predict melanoma, its indicators, their heatmaps and masks from photographs."""
     from biounet_edge.cli.prediction_table import PredictionTable, progress_bar
     from biounet_edge.cli.process import loaded, share_cores, silence_decoders
     from biounet_edge.photographs.discovery import discover
@@ -58,7 +58,7 @@ def predict(
         dicom = DicomFiles(kinds, predictor.bundle, images)
         if dicom.others:
             kinds_left_out = ", ".join(dicom.kinds)
-            say(f"{dicom.others} of {len(images)} images are no DICOM files and get no {kinds_left_out}")
+            say(f"{dicom.others} of {len(images)} images are not DICOM files and get no {kinds_left_out}")
         finished = run_folder(predictor, images, output, options, dicom)
         with closing(finished), progress_bar(len(images)) as advance:
             for item in finished:
@@ -74,7 +74,7 @@ def predict(
     folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
     written = ", ".join(["predictions.csv", "predictions.jsonl", *folders])
     if kept:
-        say(f"{kept} were finished by an earlier run and kept; --no-resume computes them again")
+        say(f"kept {kept} results of an earlier run; --no-resume computes them again")
     say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
     for problem in dicom.problems.values():
         say(f"error: {problem}", style="red")

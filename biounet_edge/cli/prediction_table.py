@@ -27,7 +27,7 @@ _Cell = tuple[tuple[str, ...], str]  # parts of the text, style
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on stderr while the block runs; nothing where stderr is no terminal.
+    """Show a progress bar on stderr while the block runs; nothing if stderr is not a terminal.
 
     Args:
         total: Number of images.
@@ -52,7 +52,7 @@ class PredictionTable:
         self._rows: list[tuple[str, list[_Cell]]] = []
 
     def add(self, outcome: Outcome) -> None:
-        """Add a row, as long as there is room.
+        """Count an outcome, and add its row as long as there is room.
 
         Args:
             outcome: Prediction or failure.

@@ -27,12 +27,12 @@ def silence_decoders() -> None:
 
 
 def share_cores() -> None:
-    """Set the process up for many photographs at once, each in one thread from decoding to its files.
+    """Set the process up for many photographs at once, each on one thread from its decoding to its files.
 
-    OpenCV's own threads would take the cores from the others. And glibc gives freed memory back at once where
-    it lies in large blocks, so that the kernel clears a thousand pages anew for each photograph's arrays;
-    freeing one block of just under its limit of 32 MiB makes it keep what it will need again (mallopt(3),
-    M_MMAP_THRESHOLD). No page of that block is ever touched.
+    OpenCV's own threads would take the cores from the others. And glibc returns large freed blocks to the
+    system at once, so the kernel clears a thousand new pages for each photograph's arrays; freeing one block
+    of just under its limit of 32 MiB makes it keep what it will need again (mallopt(3), M_MMAP_THRESHOLD). No
+    page of that block is ever touched.
     """
     cv2.setNumThreads(1)
     np.empty(31 << 20, np.uint8)

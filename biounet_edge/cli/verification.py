@@ -26,7 +26,7 @@ def print_certificate(certificate: Certificate) -> None:
 def _agreement_table(certificate: Certificate, level: LevelComparison) -> Table:
     """One row per gate, and per output where every number is judged."""
     agreement, gates = level.agreement, certificate.gates
-    assert agreement is not None, "the caller has looked"
+    assert agreement is not None, "the caller has checked"
     other = "PyTorch" if level.against == "golden" else "float32"
     images = "golden images" if level.against == "golden" else level.against
     title = f"{level.level}: {agreement.images} {images}"

@@ -15,10 +15,10 @@ def verify(
     precision: PrecisionOption = "auto",
     images: Annotated[
         list[Path] | None,
-        typer.Option("--images", help="Photographs, or folders of them, to compare with float32 as well."),
+        typer.Option("--images", help="Photographs, or folders of them, to compare with float32 too."),
     ] = None,
     certificate: Annotated[
-        Path, typer.Option("--certificate", help="File that the result is written to, as JSON.")
+        Path, typer.Option("--certificate", help="File to write the result to, as JSON.")
     ] = Path("verification.json"),
     as_json: JsonOption = False,
 ) -> None:

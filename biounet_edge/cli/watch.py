@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def watch(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where photographs arrive.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that photographs arrive in.")],
     output: OutputOption = Path("predictions"),
     bundle: BundleOption = None,
     level: LevelOption = "full",
@@ -33,9 +33,9 @@ def watch(
     precision: PrecisionOption = "auto",
     save: SaveOption = None,
     settle: Annotated[
-        float, typer.Option("--settle", min=0, help="Seconds that a file must not have changed.")
+        float, typer.Option("--settle", min=0, help="Seconds without a change after which a file is read.")
     ] = 2.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a photograph.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line per photograph.")] = False,
 ) -> None:
     """Read photographs as they arrive in a folder, until Ctrl-C or SIGTERM."""
     from biounet_edge.cli.process import loaded, share_cores, silence_decoders
@@ -50,7 +50,7 @@ def watch(
     stop = Event()
     with loaded(bundle, device, precision, level) as predictor:
         _set_on_signals(stop)
-        say(f"watching {folder}, results in {output}; Ctrl-C ends it")
+        say(f"watching {folder}, results in {output}; Ctrl-C stops it")
         found = watch_folder(predictor, folder, output, options, stop, settle_s=settle, tell=say)
         with closing(found):
             for item in found:

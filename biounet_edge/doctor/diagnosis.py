@@ -24,13 +24,13 @@ ENGINE_DEVICES = ("tensorrt", "tensorrt-rtx")
 
 
 def diagnose(bundle: str | Path | None = None) -> list[Finding]:
-    """Look for the usual troubles of a machine and a bundle.
+    """Look for common problems of a machine and a bundle.
 
     Args:
         bundle: Folder of the bundle that is to be run; None for the demo bundle of this package.
 
     Returns:
-        At least one finding per matter, those where all is well included.
+        At least one finding per check, those where all is well included.
     """
     machine = look()
     findings = list(assess(machine))
@@ -40,7 +40,7 @@ def diagnose(bundle: str | Path | None = None) -> list[Finding]:
         return [*findings, _broken_bundle(error)]
     files = len(opened.manifest.files)
     text = (
-        f"{opened.manifest.name} {opened.manifest.version} in {opened.folder}: {files} files, checksums fit"
+        f"{opened.manifest.name} {opened.manifest.version} in {opened.folder}: {files} files, checksums match"
     )
     findings.append(Finding("Bundle", "ok", text))
     if "openvino" in machine.packages and not os.access(opened.folder, os.W_OK):
@@ -48,7 +48,7 @@ def diagnose(bundle: str | Path | None = None) -> list[Finding]:
             Finding(
                 "Compiled models",
                 "warning",
-                f"{opened.folder} cannot be written, so that OpenVINO compiles the bundle at each start",
+                f"{opened.folder} cannot be written to, so OpenVINO compiles the bundle at every start",
                 "copy the bundle to a folder of your own, and name that folder",
             )
         )
@@ -60,12 +60,12 @@ def _broken_bundle(error: BiounetEdgeError) -> Finding:
     if isinstance(error, BundleNotFoundError):
         remedy = "name the folder that has the manifest.json of a bundle"
     elif isinstance(error, ManifestError):
-        remedy = "fetch the bundle again, or pip install --upgrade biounet-edge where its format is newer"
+        remedy = "fetch the bundle again, or pip install --upgrade biounet-edge if its format is newer"
     return Finding("Bundle", "problem", str(error), remedy)
 
 
 def _engines(bundle: Bundle, gpu_answers: bool) -> Iterator[Finding]:
-    """Check what `biounet-edge build` made as it is checked when it is loaded."""
+    """Check the engines that `biounet-edge build` made, just as loading them does."""
     for level, spec in bundle.manifest.levels.items():
         for precision, graph in spec.graphs.items():
             for device in ENGINE_DEVICES:
@@ -77,8 +77,8 @@ def _engines(bundle: Bundle, gpu_answers: bool) -> Iterator[Finding]:
                     yield Finding(
                         name,
                         "warning",
-                        "no NVIDIA GPU answers on this machine, so that it cannot run here",
-                        f"leave {device} to the machine that it was built for",
+                        "no NVIDIA GPU answers on this machine, so it cannot run here",
+                        f"use {device} on the machine that it was built for",
                     )
                     continue
                 try:

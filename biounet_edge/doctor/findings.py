@@ -1,4 +1,4 @@
-"""What the facts of a machine mean for this package: each function assesses one matter."""
+"""What the facts of a machine mean for this package: each function makes one check."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -9,12 +9,12 @@ from biounet_edge.doctor.machine import ONNXRUNTIMES, OPENCVS, Machine
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One matter that was looked at."""
+    """What one check found."""
 
     name: str
     """What was looked at."""
     status: Literal["ok", "warning", "problem"]
-    """Whether it is well, works less well than it could, or does not work."""
+    """Whether it works, works less well than it could, or does not work."""
     text: str
     """What was found."""
     remedy: str | None = None
@@ -36,7 +36,7 @@ def assess(machine: Machine) -> Iterator[Finding]:
         machine: What there is.
 
     Yields:
-        One finding per matter.
+        One finding per check.
     """
     yield Finding("Python", "ok", f"{machine.python} on {machine.system}")
     yield Finding(
@@ -59,10 +59,10 @@ def _opencv(machine: Machine) -> Finding:
         return Finding(
             "OpenCV",
             "warning",
-            f"{' and '.join(present)} are all installed and overwrite one another's module cv2",
+            f"{' and '.join(present)} are installed together and overwrite one another's module cv2",
             f"pip uninstall -y {' '.join(present)}, then pip install opencv-python-headless",
         )
-    return Finding("OpenCV", "ok", _with_versions(machine, present) or "a build of its own")
+    return Finding("OpenCV", "ok", _with_versions(machine, present) or "not installed by pip")
 
 
 def _onnxruntime(machine: Machine) -> Finding:
@@ -72,7 +72,7 @@ def _onnxruntime(machine: Machine) -> Finding:
         return Finding(
             name,
             "problem",
-            f"{' and '.join(present)} are all installed and overwrite one another's module onnxruntime: "
+            f"{' and '.join(present)} are installed together and overwrite one another's module onnxruntime: "
             "devices may be missing",
             f'pip uninstall -y {" ".join(present)}, then pip install "biounet-edge[{_extra(machine)}]"',
         )
@@ -88,7 +88,7 @@ def _onnxruntime(machine: Machine) -> Finding:
         return Finding(
             name,
             "problem",
-            "neither onnxruntime nor onnxruntime-gpu is installed, nor another library that runs a graph",
+            "no library that runs a graph is installed, such as onnxruntime or onnxruntime-gpu",
             f'pip install "biounet-edge[{_extra(machine)}]"',
         )
     if not present:
@@ -104,7 +104,7 @@ def _gpu(machine: Machine) -> Finding:
         return Finding(
             name,
             "problem",
-            "there is a GPU and no driver for it",
+            "there is a GPU but no driver for it",
             "install the NVIDIA driver from https://www.nvidia.com/drivers (in a container: start it with "
             "--gpus all)",
         )
@@ -112,8 +112,8 @@ def _gpu(machine: Machine) -> Finding:
         return Finding(
             name,
             "problem",
-            f"the driver is installed and does not work: {machine.gpu_problem}",
-            "restart the machine; where that does not help, install the NVIDIA driver anew",
+            f"the driver is installed but does not work: {machine.gpu_problem}",
+            "restart the machine; if that does not help, reinstall the NVIDIA driver",
         )
     text = f"{'; '.join(machine.gpus) or 'a driver'}, up to CUDA {machine.driver_cuda}"
     if machine.provider_cuda and _major(machine.driver_cuda) < _major(machine.provider_cuda):
@@ -139,26 +139,24 @@ def _cuda_provider(machine: Machine) -> Finding:
         return Finding(
             name,
             "warning",
-            "onnxruntime-gpu is installed and there is no NVIDIA GPU to use: device cuda cannot be had",
+            "onnxruntime-gpu is installed but there is no NVIDIA GPU: device cuda is not available",
             'pip uninstall -y onnxruntime-gpu, then pip install "biounet-edge[cpu]", which is smaller',
         )
     if machine.provider_problem is not None:
         return Finding(
             name,
             "problem",
-            f"the provider is there and cannot be loaded: {_line(machine.provider_problem)}",
+            f"the provider is installed but cannot be loaded: {_line(machine.provider_problem)}",
             'pip install "onnxruntime-gpu[cuda,cudnn]", which brings cuBLAS, cuDNN and the rest of CUDA',
         )
     if "cuda-bindings" not in machine.packages:
         return Finding(
             name,
             "problem",
-            "cuda-bindings is not installed: device cuda takes its memory through it",
+            "cuda-bindings is not installed: device cuda allocates its memory through it",
             'pip install "biounet-edge[gpu]"',
         )
-    return Finding(
-        name, "ok", f"the provider and its libraries of CUDA {machine.provider_cuda} can be loaded"
-    )
+    return Finding(name, "ok", f"the provider and its CUDA {machine.provider_cuda} libraries can be loaded")
 
 
 def _tensorrt(machine: Machine) -> Iterator[Finding]:
@@ -170,14 +168,14 @@ def _tensorrt(machine: Machine) -> Iterator[Finding]:
             yield Finding(
                 name,
                 "warning",
-                f"{package} is installed and there is no NVIDIA GPU to use: device {package} cannot be had",
+                f"{package} is installed but there is no NVIDIA GPU: device {package} is not available",
                 f"pip uninstall -y {package}, unless engines are built here ahead of time",
             )
         elif "cuda-bindings" not in machine.packages:
             yield Finding(
                 name,
                 "problem",
-                f"{package} is installed without cuda-bindings, which it is driven with",
+                f"{package} is installed without cuda-bindings, which its backend needs",
                 f'pip install "biounet-edge[{package}]"',
             )
         else:
@@ -187,7 +185,7 @@ def _tensorrt(machine: Machine) -> Iterator[Finding]:
 def _processor(machine: Machine) -> Finding:
     formats, name = machine.fast_formats, "Processor"
     if formats is None:
-        return Finding(name, "ok", "whether it has AMX, AVX512-BF16 or VNNI cannot be seen here")
+        return Finding(name, "ok", "this system does not show whether it has AMX, AVX512-BF16 or VNNI")
     if "bf16" in formats:
         how = "AMX" if "amx" in formats else "AVX512-BF16, which is slower than AMX"
         return Finding(name, "ok", f"multiplies bfloat16, with {how}")
@@ -195,14 +193,14 @@ def _processor(machine: Machine) -> Finding:
         return Finding(
             name,
             "warning",
-            "multiplies int8 (VNNI) and no bfloat16: it has neither AMX nor AVX512-BF16",
-            "choose --precision int8 where the bundle has it",
+            "multiplies int8 (VNNI) but not bfloat16: it has neither AMX nor AVX512-BF16",
+            "choose --precision int8 if the bundle has it",
         )
     return Finding(
         name,
         "warning",
         "multiplies neither bfloat16 nor int8: it has no AMX, AVX512-BF16 or VNNI, and float32 is slow",
-        "take --level classify where that is enough, or a CPU with AMX (Xeon from 2023 on) or a GPU",
+        "use --level classify if that is enough, or a CPU with AMX (a Xeon of 2023 or later) or a GPU",
     )
 
 
@@ -213,7 +211,7 @@ def _openvino(machine: Machine) -> Finding:
         return Finding(
             "OpenVINO",
             "warning",
-            "not installed, and this CPU multiplies bfloat16, which ONNX Runtime does not use",
+            "not installed; this CPU multiplies bfloat16, which ONNX Runtime does not use",
             'pip install "biounet-edge[openvino]"',
         )
     return Finding("OpenVINO", "ok", "not installed; this machine would gain little from it")
@@ -226,7 +224,7 @@ def has_gpu(machine: Machine) -> bool:
         machine: What there is.
 
     Returns:
-        True where there is a driver, and nothing says that it has no GPU.
+        True if there is a driver, and nothing says that it has no GPU.
     """
     return machine.driver_cuda is not None and machine.gpu_problem is None
 
@@ -244,5 +242,5 @@ def _major(version: str) -> int:
 
 
 def _line(text: str) -> str:
-    """Bring a library's message on one line."""
+    """Bring a library's message onto one line."""
     return " ".join(text.split())

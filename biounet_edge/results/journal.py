@@ -1,9 +1,9 @@
 """What is finished in an output folder, so that a run that was stopped is continued and not repeated.
 
-journal.jsonl has a line for each run, and a line for each image, appended once all of its files are in their
-place: whatever stops a run, a line is there only where the result is. A line that was cut off is no JSON, and
-its image is computed again. Before files of another content or kind of run are written over, a line without
-an outcome says that they are gone.
+journal.jsonl has one line per run and one per image, appended once all of the image's files are in place:
+whatever stops a run, there is no line without its result. A line that was cut off is not JSON, and its image
+is computed again. Before files of other content or of another kind of run are overwritten, a line without an
+outcome says that they are gone.
 """
 
 import json
@@ -55,7 +55,8 @@ class Journal:
 
         Args:
             output: Output folder; made where it is missing.
-            run: Names all that results depend on beside the image; entries of other runs are not used.
+            run: Fingerprint of all that a result depends on besides its image; entries of other runs are not
+                used.
             resume: False forgets what was finished.
             anonymous: Whether file names must not be kept.
 
@@ -122,9 +123,9 @@ class Journal:
         return FinishedEntry(outcome, list(files)) if there and outcome.sha256 == sha256 else None
 
     def claim(self, stem: str, sha256: str) -> None:
-        """Note that an image's files are about to be written over, where they are those of something else.
+        """Note that an image's files are about to be overwritten, if they are not of this content and run.
 
-        Without it, a run that is killed in between would leave a line that says more than is there.
+        Otherwise a run that is killed in between would leave a line about files that are gone.
 
         Args:
             stem: Name of its results.
@@ -140,7 +141,7 @@ class Journal:
             self._places.pop(stem, None)
 
     def add(self, stem: str, outcome: Outcome, files: list[str]) -> None:
-        """Note that an image is finished: all of its files are in their place.
+        """Note that an image is finished: all of its files are in place.
 
         Args:
             stem: Name of its results.
@@ -162,7 +163,7 @@ class Journal:
             self._others.discard(stem)
 
     def close(self) -> None:
-        """Let go of the folder; a second call does nothing."""
+        """Release the folder; a second call does nothing."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -182,7 +183,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lifts it, after a kill too
         except BlockingIOError as error:
             raise OutputError(
-                f"another run is writing to {self._output}: wait for its end, or choose another folder "
+                f"another run is writing to {self._output}: wait until it ends, or choose another folder "
                 "with --output"
             ) from error
         except OSError:  # some network file systems have no locks
@@ -242,7 +243,7 @@ class Journal:
 
 
 def _parse(line: bytes) -> dict[str, Any]:
-    """Return a line's object; an empty one if it is none."""
+    """Return a line's JSON object; an empty one if it holds none."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):

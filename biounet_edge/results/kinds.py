@@ -1,4 +1,4 @@
-"""Kinds of files that a run writes beside its tables, and which of them a level computes."""
+"""Kinds of files that a run writes besides its tables, and which of them a level computes."""
 
 from typing import Literal, get_args
 
@@ -9,7 +9,7 @@ Save = Literal[
     "masks", "overlays", "heatmaps", "probabilities", "report",
     "dicom-seg", "dicom-sr", "dicom-sc", "dicom-pm",
 ]  # fmt: skip
-"""Kinds of files beside the tables. The report is one page for a whole run."""
+"""Kinds of files besides the tables. The report is one page for a whole run."""
 
 KINDS: tuple[Save, ...] = get_args(Save)
 """All of them, in their usual order; most are names of subfolders too."""

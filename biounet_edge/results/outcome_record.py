@@ -7,18 +7,18 @@ from biounet_edge.prediction import IndicatorFinding, Outcome, Prediction, Predi
 
 
 def outcome_from_dict(record: dict[str, Any]) -> Outcome:
-    """Make an outcome of its record.
+    """Make an outcome from its record.
 
     Args:
-        record: What `Prediction.to_dict` or `PredictionFailure.to_dict` returned, maybe by way of JSON.
+        record: What `Prediction.to_dict` or `PredictionFailure.to_dict` returned, possibly through JSON.
 
     Returns:
         An outcome whose `to_dict` is equal to the record; its heatmaps, masks and preview are None.
 
     Raises:
         KeyError: If something is missing or has another name.
-        TypeError: If something is of another kind.
-        ValueError: If something is no number.
+        TypeError: If something is of another type.
+        ValueError: If something is not a number.
     """
     if record["status"] == "error":
         return PredictionFailure(str(record["image"]), str(record["error"]), record["sha256"])

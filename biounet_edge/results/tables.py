@@ -61,7 +61,7 @@ class Tables:
             self._pending[1].file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
-        """Put both in their place.
+        """Put both in place.
 
         Raises:
             OutputError: If that fails; then neither is left under a temporary name.
@@ -72,7 +72,7 @@ class Tables:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn a failure into a sentence, the same ever after, and leave no temporary file behind."""
+        """Turn a failure into a sentence, raise the same one from then on, and leave no temporary file."""
         if self._problem is not None:
             raise self._problem
         try:

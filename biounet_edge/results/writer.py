@@ -25,8 +25,8 @@ _QUEUE = 8  # predictions that wait to be written, at most
 class ResultWriter:
     """Writes predictions in the background, in bounded memory and in the caller's order.
 
-    A context manager: predictions.csv and predictions.jsonl appear at its end, also by an error or Ctrl-C,
-    then with the rows that were finished. Each file is there whole or not at all.
+    A context manager: predictions.csv and predictions.jsonl appear at its end; after an error or Ctrl-C they
+    hold the rows that were finished. Each file is complete or absent.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ResultWriter:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write")
 
     def write(self, image: InputImage, outcome: Outcome) -> None:
-        """Queue one outcome; waits where the queue is full.
+        """Queue one outcome; wait while the queue is full.
 
         Args:
             image: The image file.
@@ -92,7 +92,7 @@ class ResultWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what is queued and put the tables in their place; after an error only what is done.
+        """Wait for what is queued and put the tables in place; after an error, with what is done.
 
         Raises:
             OutputError: If a result cannot be written.

@@ -1,25 +1,20 @@
 """A run over many images into an output folder: what is finished is kept, the rest is computed and written.
 
-Batches are cut by the images' places in the run and are kept or computed whole. A library may round an image
-by a bit differently in a batch of another size, so only this way does a run that was stopped, and continued
-with the same batch size, write the very bytes of one that was not.
+Batches follow the order of the images, and are kept or computed as a whole: a library may round an image
+differently in a batch of another size. So a run that was stopped and continued with the same batch size
+writes the very bytes of an uninterrupted one.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import metadata
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import cv2
 
 from biounet_edge.errors import ImageError, InputError, OutputError
 from biounet_edge.photographs.discovery import InputImage
@@ -33,15 +28,12 @@ from biounet_edge.results.journal import FinishedEntry, Journal
 from biounet_edge.results.kinds import Save
 from biounet_edge.results.overlay import OVERLAY_PX
 from biounet_edge.results.writer import ResultWriter
-from biounet_edge.version import __version__
+from biounet_edge.runs.fingerprint import fingerprint
 
 HASH_CHARACTERS = 32
-"""Of the SHA-256 in an anonymous name: 128 bits, so that no two images meet by accident."""
+"""Characters of the SHA-256 in an anonymous name: 128 bits, so that no two images share one by accident."""
 
 _READERS = min(4, os.cpu_count() or 1)
-_LIBRARIES = (
-    "numpy", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "highdicom",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +45,7 @@ class RunOptions:
     batch_size: int = 8
     """Images that the backend computes at once."""
     resume: bool = True
-    """Whether what an earlier run finished is kept."""
+    """Whether to keep what an earlier run finished."""
     anonymous: bool = False
     """Whether names are replaced by hashes of the content, in all that is written."""
 
@@ -63,7 +55,7 @@ class Finished:
     """One image of a run."""
 
     outcome: Outcome
-    """What came of it; without arrays where it was kept."""
+    """Its prediction or failure; without arrays if it was kept."""
     kept: bool
     """Whether an earlier run had finished it."""
 
@@ -77,7 +69,7 @@ def run_folder(
 ) -> Generator[Finished, None, None]:
     """Read images, write their results, and skip what an earlier run finished.
 
-    The tables are put in their place when the iterator ends, is closed or fails, then with what was finished.
+    The tables appear when the iterator ends, is closed or fails, and hold what was finished until then.
 
     Args:
         predictor: The loaded bundle.
@@ -110,41 +102,9 @@ def run_folder(
                     yield run.write(task, outcome)
 
 
-def run_key(predictor: Predictor, save: tuple[Save, ...]) -> str:
-    """Identify all that the bytes of a result depend on beside the image.
-
-    Args:
-        predictor: The loaded bundle.
-        save: Kinds of image files that are written.
-
-    Returns:
-        A SHA-256 in hexadecimal.
-    """
-    backend = predictor.backend
-    parts = {
-        "version": __version__,
-        "opencv": cv2.__version__,  # its distribution has several names
-        "libraries": {name: _installed(name) for name in _LIBRARIES},
-        "bundle": predictor.bundle.checksum,
-        "level": predictor.level,
-        "save": save,
-        "device": backend.device,
-        "library": backend.description,
-        "precision": backend.precision,
-    }
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _installed(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """An image and, where it was finished before, the checksum of its content."""
+    """An image and, if it was finished before, the checksum of its content."""
 
     image: InputImage
     sha256: str | None
@@ -153,8 +113,8 @@ class _Task:
 class _RunOutput:
     """The output folder of a run: its journal, tables and report, which are opened and closed together.
 
-    A context manager. What an earlier run finished stays in the tables and the report, also where this run
-    ends before it comes to it.
+    A context manager. What an earlier run finished stays in the tables and the report, even if this run ends
+    before it reaches it.
     """
 
     def __init__(
@@ -165,13 +125,13 @@ class _RunOutput:
         options: RunOptions,
         dicom: DicomFiles | None,
     ) -> None:
-        notice, key = predictor.bundle.manifest.notice, run_key(predictor, options.save)
+        notice, run = predictor.bundle.manifest.notice, fingerprint(predictor, options.save)
         with ExitStack() as stack:
             self._journal = stack.enter_context(
-                Journal(output, key, resume=options.resume, anonymous=options.anonymous)
+                Journal(output, run, resume=options.resume, anonymous=options.anonymous)
             )
             self._report = stack.enter_context(_report(predictor, output, options, len(images)))
-            # Before any table is opened: what stops it leaves those of the earlier run in their place.
+            # Before any table is opened: if planning is stopped, the earlier tables remain.
             self.tasks = _plan(images, self._journal, self._report, options.anonymous)
             self._tables = stack.enter_context(
                 ResultWriter(output, options.save, notice, dicom=dicom, journal=self._journal)
@@ -180,7 +140,7 @@ class _RunOutput:
         self._taken = 0
 
     def keep(self, task: _Task) -> Finished:
-        """Keep the next task's results, which are there."""
+        """Keep the results of the next task, which an earlier run finished."""
         self._taken += 1
         entry = self._entry(task)
         self._tables.keep(task.image, entry)
@@ -210,7 +170,7 @@ class _RunOutput:
             self._open.__exit__(kind, error, trace)
 
     def _keep_rest(self) -> None:
-        """Keep what no task was taken for; what fails here follows from the error that is on its way."""
+        """Keep the tasks that were not reached; what fails here follows from the error that ends the run."""
         for task in self.tasks[self._taken :]:
             if task.sha256 is None:
                 continue
@@ -232,7 +192,7 @@ class _RunOutput:
         return replace(entry, outcome=replace(entry.outcome, source=name))
 
     def _named(self, image: InputImage, outcome: Outcome) -> tuple[InputImage, Outcome]:
-        """Take the names away where they must not be kept."""
+        """Replace the names by hashes if they must not be kept."""
         if not self._journal.anonymous:
             return image, outcome
         name = outcome.sha256[:HASH_CHARACTERS] if outcome.sha256 else f"unreadable-{self._taken}"

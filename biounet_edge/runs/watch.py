@@ -37,7 +37,7 @@ def watch_folder(
 
     Each round is a run over all that is there, which skips what is finished. So the tables list what is in
     the folder, a photograph that was replaced is read again, and whatever stops the watch, the next one
-    continues. What failed for a reason of the moment, such as a file that was locked, is tried again.
+    continues. What failed for a passing reason, such as a locked file, is tried again.
 
     Args:
         predictor: The loaded bundle.
@@ -48,21 +48,21 @@ def watch_folder(
         settle_s: How long a file must not have changed, in seconds.
         interval_s: Time between two looks at the folder, in seconds.
         retry_s: Time after which failures are tried again, in seconds; doubled as long as they stay the same.
-        tell: Called with a sentence where the folder cannot be looked at for now, or a result cannot be
-            written as DICOM.
+        tell: Called with a sentence when the folder cannot be read for now, or a result cannot be written as
+            DICOM.
 
     Yields:
         What came of each photograph that was read, none that was kept.
 
     Raises:
-        InputError: If the folder is not there at the start or is the output folder, or an extra for what is
-            to be saved is missing.
+        InputError: If the folder is not there at the start or is the output folder, or an extra that
+            saving needs is missing.
         OutputError: If a result cannot be written, or another run writes to the output folder.
     """
     if not os.path.isdir(folder):
         raise InputError(f"there is no folder {folder}: name the one that photographs arrive in")
     check_is_not_output(folder, output)
-    dicom = DicomFiles(options.save, predictor.bundle, (), needed=False)  # one, so that all are one run's
+    dicom = DicomFiles(options.save, predictor.bundle, (), needed=False)  # one series for all rounds
     arrivals, retry, reachable = _Arrivals(settle_s), _Retry(retry_s), True
     done: dict[str, _State] = {}
     while not stop.is_set():
@@ -139,7 +139,7 @@ class _Retry:
 
 
 def _look(folder: Path, output: Path) -> tuple[list[InputImage], str | None]:
-    """Return what is in the folder, or why it cannot be seen."""
+    """Return what is in the folder, or why it cannot be read."""
     try:
         os.scandir(folder).close()
     except OSError as error:

@@ -1,7 +1,9 @@
 """A small Bio-U-Net whose heatmaps are not all zero, and the bundle that is exported from it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -171,3 +173,22 @@ def bundle_folder(exported: tuple[Path, ExportReport]) -> Path:
 @pytest.fixture
 def bundle(exported: tuple[Path, ExportReport]) -> Path:
     return exported[0]
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four photographs."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for number, image in enumerate(rendered_images(4, 90, seed=5).numpy()):
+        cv2.imwrite(str(folder / f"{number}.jpg"), np.ascontiguousarray(image[..., ::-1]))
+    return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny layers gain nothing from more threads, and lose on a machine that is busy."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])

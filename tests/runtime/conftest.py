@@ -155,6 +155,16 @@ def write_image() -> WriteImage:
 
 
 @pytest.fixture(scope="session")
+def paths(
+    tmp_path_factory: pytest.TempPathFactory, photograph: np.ndarray, write_image: WriteImage
+) -> list[Path]:
+    """Five different photographs as PNG files."""
+    folder = tmp_path_factory.mktemp("photographs")
+    variants = [photograph, photograph[:, ::-1], photograph[::-1], photograph[20:, 30:], 255 - photograph]
+    return [write_image(folder / f"{i}.png", image) for i, image in enumerate(variants)]
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real images that lie beside a development checkout and are no part of the repository."""
     folder = Path(__file__).resolve().parents[3] / "shared" / "data"

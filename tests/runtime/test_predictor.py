@@ -1,8 +1,5 @@
-import hashlib
 import json
 import pickle
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,36 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from biounet_edge import (
-    BackendUnavailableError,
-    ImageError,
-    InputError,
-    Prediction,
-    PredictionFailure,
-    Predictor,
-)
+from biounet_edge import BackendUnavailableError, ImageError, Predictor
 from biounet_edge.photographs.decoding import decode, read_photograph
 
-# Float32 sums in another order when the batch has another size.
-BATCH_TOLERANCE = 1e-5
-
-
-def assert_same(one: Prediction, other: Prediction, tolerance: float = BATCH_TOLERANCE) -> None:
-    assert one.size == other.size
-    assert one.melanoma_probability == pytest.approx(other.melanoma_probability, abs=tolerance)
-    for name, finding in one.indicators.items():
-        twin = other.indicators[name]
-        assert finding.probability == pytest.approx(twin.probability, abs=tolerance)
-        assert finding.contribution == pytest.approx(twin.contribution, abs=10 * tolerance)
-        np.testing.assert_allclose(finding.mask_probability, twin.mask_probability, atol=10 * tolerance)
-        np.testing.assert_allclose(finding.heatmap, twin.heatmap, atol=100 * tolerance)
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory, photograph, write_image) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photographs")
-    variants = [photograph, photograph[:, ::-1], photograph[::-1], photograph[20:, 30:], 255 - photograph]
-    return [write_image(folder / f"{i}.png", image) for i, image in enumerate(variants)]
+from .predictions import BATCH_TOLERANCE, assert_same
 
 
 def test_predict_reads_path_bytes_and_pixels_alike(predictor, paths):
@@ -116,127 +87,6 @@ def test_predict_reports_a_model_that_returns_no_number(bundle, photograph, monk
             predictor.predict(photograph)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
-def test_stream_equals_single_predictions_in_input_order(predictor, paths, batch_size):
-    streamed = list(predictor.stream(paths, batch_size=batch_size))
-    assert [prediction.source for prediction in streamed] == [str(path) for path in paths]
-    for prediction, path in zip(streamed, paths, strict=True):
-        assert_same(prediction, predictor.predict(path))
-
-
-def test_stream_goes_on_behind_a_broken_file(predictor, paths, tmp_path):
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(paths[0].read_bytes()[:500])
-    outcomes = list(predictor.stream([broken, paths[0], broken, broken, paths[1]], batch_size=2))
-    assert [isinstance(outcome, PredictionFailure) for outcome in outcomes] == [
-        True,
-        False,
-        True,
-        True,
-        False,
-    ]
-    assert outcomes[0].source == str(broken)
-    assert outcomes[0].error.startswith("the PNG image is truncated")
-    assert outcomes[4].source == str(paths[1])
-
-
-def test_stream_looks_at_most_two_batches_ahead(predictor, photograph):
-    taken = 0
-
-    def endless():
-        nonlocal taken
-        while True:
-            taken += 1
-            yield photograph
-
-    stream = predictor.stream(endless(), batch_size=3)
-    for done in range(1, 11):
-        next(stream)
-        assert taken <= done + 2 * 3
-    stream.close()
-    assert threading.active_count() < 50
-
-
-def test_stream_decodes_while_the_caller_works(bundle, photograph, monkeypatch):
-    decoding = threading.Event()
-    with Predictor(bundle, level="classify") as predictor:
-        prepare = predictor._prepare
-
-        def observed(source, preview_px):
-            if source is late:
-                decoding.set()
-            return prepare(source, preview_px)
-
-        monkeypatch.setattr(predictor, "_prepare", observed)
-        late = photograph.copy()
-        stream = predictor.stream([photograph, late, photograph], batch_size=1)
-        next(stream)
-        assert decoding.wait(5)
-        assert len(list(stream)) == 2
-
-
-def test_stream_computes_while_the_caller_works(bundle, photograph, monkeypatch):
-    with Predictor(bundle, device="cpu", level="classify") as predictor:
-        run, second = predictor.backend.run, threading.Event()
-        batches = []
-
-        def observed(images):
-            batches.append(len(images))
-            if len(batches) == 2:
-                second.set()
-            return run(images)
-
-        monkeypatch.setattr(predictor.backend, "run", observed)
-        stream = predictor.stream([photograph] * 5, batch_size=2)
-        next(stream)
-        assert second.wait(5)
-        assert len(list(stream)) == 4
-        assert batches == [2, 2, 1]
-
-
-def test_stream_gives_the_first_batch_before_the_second_is_decoded(bundle, photograph, monkeypatch):
-    delivered = threading.Event()
-    with Predictor(bundle, device="cpu", level="classify") as predictor:
-        prepare, second = predictor._prepare, photograph.copy()
-
-        def slow(source, preview_px):
-            if source is second:
-                assert delivered.wait(10), "the first result waited for the second batch"
-            return prepare(source, preview_px)
-
-        monkeypatch.setattr(predictor, "_prepare", slow)
-        stream = predictor.stream([photograph, photograph, second, second], batch_size=2)
-        next(stream)
-        delivered.set()
-        assert len(list(stream)) == 3
-
-
-def test_stream_passes_a_failing_backend_on_and_ends(bundle, photograph, monkeypatch):
-    with Predictor(bundle, device="cpu", level="classify") as predictor:
-
-        def fails(images):
-            raise BackendUnavailableError("out of memory")
-
-        monkeypatch.setattr(predictor.backend, "run", fails)
-        with pytest.raises(BackendUnavailableError, match="out of memory"):
-            list(predictor.stream([photograph] * 9, batch_size=2))
-    assert not any(thread.name.startswith(("decode", "device")) for thread in threading.enumerate())
-
-
-def test_stream_of_nothing_is_empty(predictor):
-    assert list(predictor.stream([])) == []
-
-
-def test_stream_wants_a_positive_batch_size(predictor, photograph):
-    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
-        next(predictor.stream([photograph], batch_size=0))
-
-
-def test_stream_carries_a_preview_only_where_asked(predictor, photograph):
-    assert next(predictor.stream([photograph])).preview is None
-    assert next(predictor.stream([photograph], preview_px=60)).preview.shape == (45, 60, 3)
-
-
 def test_predictor_may_be_used_from_several_threads(predictor, paths):
     expected = [predictor.predict(path).melanoma_probability for path in paths]
     with ThreadPoolExecutor(4) as pool:
@@ -282,17 +132,6 @@ def test_predictor_opens_a_folder(bundle):
         assert predictor.bundle.checksum == bundle.checksum
 
 
-def test_abandoned_stream_leaves_no_threads(predictor, paths):
-    stream = predictor.stream(paths * 3, batch_size=1)
-    next(stream)
-    stream.close()
-    deadline = time.monotonic() + 5
-    names = ("decode", "device")
-    while any(t.name.startswith(names) for t in threading.enumerate()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(thread.name.startswith(names) for thread in threading.enumerate())
-
-
 @pytest.fixture(scope="module")
 def large_jpeg(photograph, write_image, tmp_path_factory) -> Path:
     """A photograph that is read at half its size."""
@@ -336,42 +175,6 @@ def test_reduced_decoding_keeps_the_melanoma_probability(bundle, shared_data, wr
     assert reduced == 2 + len(enlarged)
 
 
-def test_outcomes_carry_the_checksum_of_the_content(predictor, paths, tmp_path):
-    whole = paths[0].read_bytes()
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(whole[:500])
-    sources = [paths[0], whole, broken, tmp_path / "missing", decode(whole)]
-    checksums = [outcome.sha256 for outcome in predictor.stream(sources)]
-    expected = hashlib.sha256(whole).hexdigest()
-    assert checksums == [expected, expected, hashlib.sha256(whole[:500]).hexdigest(), None, None]
-
-
-def test_stream_goes_on_where_an_image_does_not_fit_into_the_memory(predictor, paths, monkeypatch):
-    def too_large(data, height, width):
-        raise MemoryError
-
-    monkeypatch.setattr("biounet_edge.photographs.source.read_photograph", too_large)
-    (failure,) = predictor.stream([paths[0]])
-    assert failure.error == "the image is too large for the memory that is free now"
-    assert failure.sha256 is None
-
-
-def test_stream_holds_one_large_file_at_a_time(predictor, paths, monkeypatch):
-    held, most = [], []
-
-    def read(data, height, width):
-        held.append(data)
-        most.append(len(held))
-        time.sleep(0.02)
-        held.pop()
-        return read_photograph(data, height, width)
-
-    monkeypatch.setattr("biounet_edge.photographs.source.read_photograph", read)
-    monkeypatch.setattr("biounet_edge.photographs.file.LARGE_FILE_BYTES", 100)
-    assert not any(isinstance(outcome, PredictionFailure) for outcome in predictor.stream(paths))
-    assert max(most) == 1
-
-
 def test_pickled_predictor_is_loaded_anew_where_it_is_unpickled(bundle, photograph):
     with Predictor(bundle, device="cpu", precision="float32", level="classify") as predictor:
         expected = predictor.predict(photograph)
@@ -379,18 +182,3 @@ def test_pickled_predictor_is_loaded_anew_where_it_is_unpickled(bundle, photogra
             assert copy.backend is not predictor.backend
             assert (copy.level, copy.backend.device, copy.backend.precision) == ("classify", "cpu", "float32")
             assert copy.predict(photograph).melanoma_probability == expected.melanoma_probability
-
-
-@pytest.mark.parametrize(
-    "cause", [OSError(5, "Input/output error"), ImportError(), MemoryError(), ValueError()]
-)
-def test_failure_has_the_checksum_of_the_content_only_where_it_is_the_contents(
-    predictor, photograph, monkeypatch, cause
-):
-    def fail(*_):
-        raise ImageError("the image cannot be decoded") from cause
-
-    monkeypatch.setattr("biounet_edge.photographs.source.read_photograph", fail)
-    (outcome,) = predictor.stream([b"content"])
-    assert outcome.error == "the image cannot be decoded"
-    assert (outcome.sha256 is not None) == isinstance(cause, ValueError)

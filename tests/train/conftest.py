@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.config import TrainConfig, load_config
+from train.config.run import TrainConfig, load_config
 from train.fit import fit
 from train.run import Silence
 from train.synthesis import write_isic2018

@@ -10,7 +10,8 @@ import torch
 
 from tests.train.conftest import Interruption
 from train.algorithm import ExplainedEncoder, HeatmapCache, Iteration, Subnetworks, _turn, one_cycle
-from train.config import AdversarialConfig, StageConfig, TrainConfig
+from train.config.run import TrainConfig
+from train.config.stages import AdversarialConfig, StageConfig
 from train.data.batches import Batches, Material, Plan, Segmented, Share
 from train.data.dataset import ImageSet
 from train.data.records import read_source

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from biounet_edge.errors import InputError
-from train.config import TASKS, StageConfig, TrainConfig
+from train.config.model import TASKS
+from train.config.run import TrainConfig
+from train.config.stages import StageConfig
 from train.data.batches import Batches, Material, Plan, Share, _rarity
 from train.data.dataset import UNKNOWN, ImageSet, normalise, resize
 from train.data.records import Record, read_source

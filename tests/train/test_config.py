@@ -4,7 +4,7 @@ import pytest
 
 from biounet_edge.errors import InputError
 from biounet_edge.indicators import INDICATORS
-from train.config import TrainConfig, format_config, load_config
+from train.config.run import TrainConfig, format_config, load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from biounet_edge.errors import InputError
 from train.algorithm import Subnetworks
 from train.batch_norm import SharedBatchNorm, synchronise_batch_norm
-from train.config import StageConfig
+from train.config.stages import StageConfig
 from train.data.dataset import normalise
 from train.encoders import FAMILIES, HEATMAPS, Encoder, Family, share_convolutions
 from train.encoders.efficientnet_lite0 import EfficientNetLite0

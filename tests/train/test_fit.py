@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from biounet_edge.errors import CheckpointError, DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
 from train.checkpoint import load_model
-from train.config import TrainConfig, load_config
+from train.config.run import TrainConfig, load_config
 from train.data.dataset import ImageSet, normalise
 from train.engine import Machine
 from train.fit import fit

@@ -7,7 +7,8 @@ import torchvision
 
 from biounet_edge.errors import CheckpointError, InputError
 from train.checkpoint import save_tensors
-from train.config import TASKS, TrainConfig, load_config
+from train.config.model import TASKS
+from train.config.run import TrainConfig, load_config
 from train.fit import fit
 from train.initial_weights import begin_heatmap_path, initialise
 from train.network import IndicatorNetwork, NetworkConfig

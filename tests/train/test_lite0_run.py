@@ -15,7 +15,8 @@ from torch import Tensor
 from biounet_edge.indicators import INDICATORS
 from tests.train.conftest import CONFIG, Halt
 from train.checkpoint import load_model, load_tensors
-from train.config import TASKS, TrainConfig, load_config
+from train.config.model import TASKS
+from train.config.run import TrainConfig, load_config
 from train.data.dataset import ImageSet, normalise
 from train.data.records import read_annotated
 from train.data.splits import split_records

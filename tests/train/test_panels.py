@@ -11,7 +11,7 @@ from biounet_edge.errors import InputError
 from biounet_edge.indicators import INDICATORS
 from train.checkpoint import ModelInfo, load_model, save_model
 from train.cli.main import app
-from train.config import load_config
+from train.config.run import load_config
 from train.data.dataset import MEAN, STD, ImageSet
 from train.evaluation.methods import grad_cam
 from train.network import BioUNet, NetworkConfig

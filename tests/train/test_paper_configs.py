@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from biounet_edge.indicators import INDICATORS
-from train.config import TrainConfig, load_config
+from train.config.run import TrainConfig, load_config
 from train.data.checks import leave_out_held_out
 from train.data.records import read_source
 from train.network import MELANOMA

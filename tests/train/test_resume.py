@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from biounet_edge.errors import InputError
 from tests.train.conftest import Halt, Interruption
 from train.checkpoint import load_tensors
-from train.config import TrainConfig, load_config
+from train.config.run import TrainConfig, load_config
 from train.engine import Engine, Machine
 from train.fit import fit
 from train.run import Run, Silence

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from biounet_edge.errors import DatasetError
-from train.config import DataSource
+from train.config.data import DataSource
 from train.data.records import Record
 from train.data.splits import _strata, check_split, split_records, write_split
 

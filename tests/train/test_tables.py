@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from biounet_edge.errors import CheckpointError, InputError
 from biounet_edge.indicators import INDICATORS
 from train.cli.main import app
-from train.config import TrainConfig
+from train.config.run import TrainConfig
 from train.data.records import read_mask
 from train.tables import paper
 from train.tables.cells import format_cell, format_mean

@@ -36,7 +36,7 @@ def fit(
     For several GPUs: torchrun --nproc-per-node N -m train fit ... (torchrun has options that begin with
     --run: name the folder with --run-folder there)
     """
-    from train.config import load_config
+    from train.config.run import load_config
     from train.engine import Machine
     from train.fit import fit as fit_model
 

@@ -16,7 +16,7 @@ def list_images(
     data_root: DataRootOption = Path("data"),
 ) -> None:
     """Print the paths of the images on one side of a run's split."""
-    from train.config import load_config
+    from train.config.run import load_config
     from train.scoring.predictions import held_out
 
     for record in held_out(load_config(config), data_root, side, source):
@@ -36,7 +36,7 @@ def score(
     """Judge the predictions of the images that `list` names, as Markdown tables."""
     from biounet_edge.bundle.folder import Bundle
     from biounet_edge.evaluation.bootstrap import Draws
-    from train.config import load_config
+    from train.config.run import load_config
     from train.scoring.predictions import Predictions, held_out
     from train.scoring.probabilities import score_diagnosis, score_presence
 

@@ -67,7 +67,7 @@ def tables(
 ) -> None:
     """Print the paper's Tables 1 to 7 as Markdown, our figures beside the paper's."""
     from train.checkpoint import write_text
-    from train.config import load_config
+    from train.config.run import load_config
     from train.tables.counts import count_sources
     from train.tables.tables import format_tables
 

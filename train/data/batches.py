@@ -17,7 +17,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from biounet_edge.errors import InputError
-from train.config import TASKS, StageConfig, TrainConfig
+from train.config.model import TASKS
+from train.config.run import TrainConfig
+from train.config.stages import StageConfig
 from train.data.augmentation import CONTRASTIVE, OF_CLASSIFICATION, apply, move
 from train.data.dataset import UNKNOWN, ImageSet, normalise, resize, standardise, to_unit
 from train.network import MASK_STRIDE, MELANOMA

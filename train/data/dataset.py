@@ -13,7 +13,7 @@ from torch.nn import functional
 from biounet_edge.errors import DatasetError, ImageError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.photographs.decoding import read_input
-from train.config import TASKS
+from train.config.model import TASKS
 from train.data.records import Record, read_mask
 
 MEAN = (0.485, 0.456, 0.406)

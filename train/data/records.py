@@ -12,7 +12,7 @@ import numpy as np
 
 from biounet_edge.errors import DatasetError
 from biounet_edge.indicators import INDICATORS
-from train.config import DataConfig, DataSource, TableColumns
+from train.config.data import DataConfig, DataSource, TableColumns
 
 FLAGS: Final = {"0": False, "0.0": False, "1": True, "1.0": True}
 """How tables write whether an indicator is there; programs that know no missing integer write 1.0."""

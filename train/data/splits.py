@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from biounet_edge.errors import DatasetError
-from train.config import DataSource
+from train.config.data import DataSource
 from train.data.records import Record
 from train.network import MELANOMA
 

@@ -7,7 +7,7 @@ import torch
 
 from biounet_edge.errors import InputError
 from train.checkpoint import load_model, write_text
-from train.config import TrainConfig, load_config
+from train.config.run import TrainConfig, load_config
 from train.data.splits import Side
 from train.evaluation.judge import Options, judge
 from train.evaluation.page import format_page

@@ -11,7 +11,7 @@ from biounet_edge.errors import InputError
 from biounet_edge.evaluation.bootstrap import RESAMPLES
 from biounet_edge.indicators import INDICATORS
 from train.checkpoint import ModelInfo
-from train.config import TASKS
+from train.config.model import TASKS
 from train.data.dataset import ImageSet
 from train.data.records import Record
 from train.data.splits import Side

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from biounet_edge.indicators import indicator_label
-from train.config import TrainConfig
+from train.config.run import TrainConfig
 from train.data.records import read_source
 from train.tables import paper
 from train.tables.cells import NOT_MEASURED, format_markdown, format_range

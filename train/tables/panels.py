@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from biounet_edge.errors import InputError
 from biounet_edge.evaluation.masks import continuous_dice
 from train.checkpoint import ModelInfo, load_model
-from train.config import TrainConfig, load_config
+from train.config.run import TrainConfig, load_config
 from train.data.dataset import ImageSet
 from train.data.records import Record
 from train.evaluation.evaluate import choose_source

@@ -18,16 +18,6 @@ from biounet_edge.backends.tensor_rt.engine_files import write_compiled
 from biounet_edge.errors import BackendUnavailableError, OutputError
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """Where an input or output of the graph is on the GPU."""
-
-    address: int
-    """Its first byte."""
-    row: tuple[int, ...] | None
-    """Of an input, the shape of one image's part; None of an output."""
-
-
 class Contexts:
     """Runs batches of an engine on one stream. Not for several threads at once."""
 
@@ -48,17 +38,20 @@ class Contexts:
         self._scratch = Scratch(cuda)
         self._prepared: dict[int, _Prepared] = {}  # by batch size; 0 holds the sizes that are not recorded
 
-    def enqueue(self, rows: int, bindings: Mapping[str, Binding]) -> None:
+    def enqueue(
+        self, rows: int, addresses: Mapping[str, int], input_rows: Mapping[str, tuple[int, ...]]
+    ) -> None:
         """Queue one batch.
 
         Args:
             rows: Its size, within the profile.
-            bindings: Every input and output by name; other ones than last time only after `drop`.
+            addresses: Where every input and output is on the GPU; changed only after `drop`.
+            input_rows: Of each input, the shape of one image's part.
 
         Raises:
             BackendUnavailableError: If TensorRT or CUDA refuses, as where the GPU's memory is full.
         """
-        prepared = self._prepare(rows, bindings)
+        prepared = self._prepare(rows, addresses, input_rows)
         if prepared.graph is not None:
             cuda_call(self._cuda.cudaGraphLaunch, prepared.graph, self._stream)
         else:
@@ -91,7 +84,9 @@ class Contexts:
         self.drop()
         self._scratch.free()
 
-    def _prepare(self, rows: int, bindings: Mapping[str, Binding]) -> "_Prepared":
+    def _prepare(
+        self, rows: int, addresses: Mapping[str, int], input_rows: Mapping[str, tuple[int, ...]]
+    ) -> "_Prepared":
         key = rows if rows in self._recorded else 0
         if key not in self._prepared:
             context = self._create()
@@ -99,23 +94,19 @@ class Contexts:
             # Only the first context has the profile by default.
             _require(context.set_optimization_profile_async(0, int(self._stream)), "select the batch profile")
             cuda_call(self._cuda.cudaStreamSynchronize, self._stream)
-            for name, binding in bindings.items():
-                _require(context.set_tensor_address(name, binding.address), f"bind {name}")
+            for name, address in addresses.items():
+                _require(context.set_tensor_address(name, address), f"bind {name}")
             self._prepared[key] = _Prepared(context)
         prepared = self._prepared[key]
         if prepared.rows != rows:
-            for name, binding in bindings.items():
-                if binding.row is not None:
-                    _require(
-                        prepared.context.set_input_shape(name, (rows, *binding.row)),
-                        f"take a batch of {rows}",
-                    )
+            for name, row in input_rows.items():
+                _require(prepared.context.set_input_shape(name, (rows, *row)), f"take a batch of {rows}")
             size = max(1, prepared.context.update_device_memory_size_for_shapes())
             if size > self._scratch.size:
                 del prepared
                 self.drop()  # all hold the old address
                 self._scratch.grow(size)
-                return self._prepare(rows, bindings)
+                return self._prepare(rows, addresses, input_rows)
             prepared.context.set_device_memory(self._scratch.address, self._scratch.size)
             prepared.rows = rows
         return prepared

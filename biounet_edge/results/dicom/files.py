@@ -40,7 +40,7 @@ class DicomFiles:
         self.kinds = [kind for kind in save if kind in DICOM_KINDS]
         """Kinds that are written."""
         self.others = 0
-        """Images that are no DICOM files and get none of these kinds."""
+        """Images that are not DICOM files and get none of these kinds."""
         self.problems: dict[str, str] = {}
         """Predictions that could not be written as DICOM, by stem, and why; complete after the last write."""
         self._author: Authorship | None = None
@@ -51,7 +51,7 @@ class DicomFiles:
         except ImportError as error:
             raise InputError(
                 f"{', '.join(self.kinds)} cannot be written, because {error.name or 'highdicom'} is not "
-                'installed: pip install "biounet-edge[dicom]", or save less'
+                'installed: pip install "biounet-edge[dicom]", or leave them out of --save'
             ) from error
         points = bundle.manifest.operating_points.values()
         if "dicom-seg" in self.kinds and all(point.presence is None for point in points):

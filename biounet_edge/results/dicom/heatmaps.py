@@ -72,7 +72,7 @@ def make_heatmaps(source: SourceImage, prediction: Prediction, author: Authorshi
 
 def _stored(finding: IndicatorFinding) -> NDArray[np.uint16]:
     heatmap = finding.heatmap
-    assert heatmap is not None, "the command asks for heatmaps from level cam on only"
+    assert heatmap is not None, "the command asks for heatmaps at levels cam and full only"
     return (heatmap * LARGEST + 0.5).astype(np.uint16)
 
 

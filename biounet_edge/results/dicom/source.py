@@ -151,7 +151,7 @@ def _single(source: "Dataset", keyword: str) -> Any:
         value = source.get(keyword)
         if keyword in source and source[keyword].VM > 1:
             raise ImageError(
-                f"the DICOM attribute {keyword} has several values, and results can have one: {_WAY_OUT}"
+                f"the DICOM attribute {keyword} has several values, and results can have only one: {_WAY_OUT}"
             )
         kind = {"DA": DA, "TM": TM}.get(dictionary_VR(keyword))
         if kind is not None and value:
@@ -171,7 +171,7 @@ def _naming(keyword: str) -> Iterator[None]:
 
 
 def _code(item: "Dataset") -> "Dataset":
-    """Leaves of a code what makes it one."""
+    """Keep only the attributes that make up a code."""
     from pydicom.dataset import Dataset
 
     code = Dataset()

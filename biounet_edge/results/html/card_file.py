@@ -1,4 +1,4 @@
-"""The cards of a report that is being written, one a line, and those that an earlier run left."""
+"""The cards of a report that is being written, one per line, and those that an earlier run left."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from typing import IO, BinaryIO
 from biounet_edge.storage import output_error
 
 PART_NAME = ".report.part"
-"""Cards of a run that goes on or was killed; a report takes its place."""
+"""Cards of a run that is under way or was killed; the report replaces it."""
 
 _FLAGS = 0  # neither follow a link nor wait for the other end of a pipe; no system has all of them
 for _name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):

@@ -32,10 +32,10 @@ EMBEDDED = 200
 
 
 class ReportWriter:
-    """Writes report.html in bounded memory, a card for each photograph in the order they come.
+    """Writes report.html in bounded memory, one card per photograph, in the order they come.
 
-    A context manager: the report appears at its end, also by an error or Ctrl-C, then with the photographs
-    that were finished and a remark that it is incomplete. It is there whole or not at all.
+    A context manager: the report appears at its end; after an error or Ctrl-C it holds the photographs that
+    were finished and says that it is incomplete. The file is complete or absent.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class ReportWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the report in its place; after an error only if that succeeds and there is something in it.
+        """Put the report in place; after an error only if that succeeds and the report is not empty.
 
         Raises:
             OutputError: If it cannot be written.

@@ -9,8 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from biounet_edge import BackendUnavailableError, Bundle, InputError, ManifestError
+from biounet_edge import BackendUnavailableError, InputError, ManifestError
 from biounet_edge.backends.onnx_runtime import OnnxRuntimeBackend
+
+from .bundles import unchecked
 
 
 @pytest.fixture(scope="module")
@@ -202,12 +204,6 @@ def test_a_silent_substitute_is_noticed(bundle, monkeypatch):
 def test_what_onnxruntime_does_not_compute_in_is_refused(device, precision, problem, bundle):
     with pytest.raises(InputError, match=problem):
         OnnxRuntimeBackend(bundle, "full", device, precision)
-
-
-def unchecked(bundle: Bundle, folder, **changes) -> Bundle:
-    """The bundle of a folder without its checksums, to reach the checks behind them."""
-    content = json.loads(bundle.manifest.to_json()) | changes
-    return Bundle(folder, type(bundle.manifest).model_validate(content), bundle.checksum)
 
 
 def test_a_graph_that_cannot_be_loaded_is_named(bundle, bundle_copy, capfd):

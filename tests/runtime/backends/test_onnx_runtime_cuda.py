@@ -1,7 +1,6 @@
 """ONNX Runtime on a GPU that is not there: its memory is host memory, its session NumPy."""
 
 import ctypes
-import enum
 import sys
 import threading
 import types
@@ -13,65 +12,9 @@ import pytest
 from biounet_edge import BackendUnavailableError
 from biounet_edge.backends.onnx_runtime import OnnxRuntimeBackend
 
-Code = enum.IntEnum("Code", {"cudaSuccess": 0, "cudaErrorMemoryAllocation": 2})
+from .fake_cuda import FakeCuda
+
 PROVIDER = "CUDAExecutionProvider"
-
-
-class FakeCuda(types.ModuleType):
-    """The CUDA runtime with as much memory as `allocations_left` says."""
-
-    cudaMemcpyKind = enum.IntEnum("Kind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})  # noqa: N815
-    cudaStreamNonBlocking = 1  # noqa: N815
-
-    def __init__(self) -> None:
-        super().__init__("cuda.bindings.runtime")
-        self.memory: dict[int, ctypes.Array] = {}
-        self.page_locked: set[int] = set()
-        self.copies: list[tuple[int, int]] = []
-        self.streams = 0
-        self.queued = 0
-        self.allocations_left = 1000
-
-    def cudaMalloc(self, size):  # noqa: N802
-        if self.allocations_left == 0:
-            return Code.cudaErrorMemoryAllocation, None
-        self.allocations_left -= 1
-        memory = ctypes.create_string_buffer(size)
-        self.memory[ctypes.addressof(memory)] = memory
-        return Code.cudaSuccess, ctypes.addressof(memory)
-
-    def cudaHostAlloc(self, size, flags):  # noqa: N802
-        code, address = self.cudaMalloc(size)
-        self.page_locked.add(address)
-        return code, address
-
-    def cudaFree(self, address):  # noqa: N802
-        del self.memory[address]
-        return (Code.cudaSuccess,)
-
-    def cudaFreeHost(self, address):  # noqa: N802
-        self.page_locked.remove(address)
-        return self.cudaFree(address)
-
-    def cudaMemcpyAsync(self, target, source, size, kind, stream):  # noqa: N802
-        host = source if kind == self.cudaMemcpyKind.cudaMemcpyHostToDevice else target
-        assert host in self.page_locked, "a pageable copy"
-        assert len(self.memory[target]) >= size
-        ctypes.memmove(target, source, size)
-        self.queued += 1
-        return (Code.cudaSuccess,)
-
-    def cudaStreamCreateWithFlags(self, flags):  # noqa: N802
-        self.streams += 1
-        return Code.cudaSuccess, 7
-
-    def cudaStreamDestroy(self, stream):  # noqa: N802
-        self.streams -= 1
-        return (Code.cudaSuccess,)
-
-    def cudaStreamSynchronize(self, stream):  # noqa: N802
-        self.queued = 0
-        return (Code.cudaSuccess,)
 
 
 def compute(images):
@@ -264,7 +207,7 @@ def test_close_gives_all_memory_back_and_may_be_called_twice(backend, cuda, imag
     backend.run(images[:1])
     backend.close()
     backend.close()
-    assert (cuda.memory, cuda.streams) == ({}, 0)
+    assert (cuda.memory, cuda.streams) == ({}, set())
     with pytest.raises(BackendUnavailableError, match="this ONNX Runtime backend is closed: open another"):
         backend.run(images)
 

@@ -46,8 +46,10 @@ def test_print_benchmark_shows_every_stage_and_the_peak(capsys):
     for text in (*STAGES, "end to end", "1,234.50", "2,345.60", "16 photographs", "5.5"):
         assert text in printed
     assert "demo 1.0, level full, openvino in bfloat16 (OpenVINO 1)" in printed
-    assert "16 photographs a round (3 in lesions), batches of 8, 5 rounds, written: masks, tables" in printed
-    assert "10.00 GFLOP a photograph, 78.0 GFLOP/s, 78% of the peak. Peak: 100.0 GFLOP/s in bf" in printed
+    assert (
+        "16 photographs per round (3 in lesions), batches of 8, 5 rounds, written: masks, tables" in printed
+    )
+    assert "10.00 GFLOP per photograph, 78.0 GFLOP/s, 78% of the peak. Peak: 100.0 GFLOP/s in bf" in printed
     assert "Something else" not in printed
 
 

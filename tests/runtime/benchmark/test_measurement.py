@@ -158,7 +158,7 @@ def test_benchmark_does_not_guess_what_a_graph_computes(bundle, backend, folder,
     assert report.peak_fraction is None
     print_benchmark(report)
     printed = capsys.readouterr().out
-    assert "GFLOP/s not known, because the bundle does not say what its graph computes" in printed
+    assert "GFLOP/s unknown, the bundle does not give its graph's operation count" in printed
     assert "Peak: 8.0 GFLOP/s in float32 (fake product)" in printed
 
 

@@ -14,7 +14,7 @@ def test_info_describes_the_bundle(run, bundle):
     result = run("info", bundle.folder)
     assert result.exit_code == 0, result.output
     assert f"{bundle.manifest.name} {bundle.manifest.version}" in result.stdout
-    assert "checksums fit" in result.stdout
+    assert "checksums match" in result.stdout
 
 
 def test_info_of_a_bundle_from_anyone_does_not_reach_the_terminal(run, bundle_copy):
@@ -83,7 +83,7 @@ def test_info_says_which_indicators_have_a_probability_only(run, undecided_bundl
         ),
         (
             EncoderSpec(family="efficientnet_lite0", base_width=None, decoder_width=32, common_blocks=5),
-            "Encoders efficientnet_lite0, decoder width 32, first 5 blocks in common",
+            "Encoders efficientnet_lite0, decoder width 32, first 5 blocks shared",
         ),
     ],
 )

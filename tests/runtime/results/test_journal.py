@@ -186,7 +186,7 @@ def test_journal_is_open_for_one_run_at_a_time(tmp_path):
     with (
         Journal(tmp_path, "run"),
         pytest.raises(
-            OutputError, match=r"another run is writing to .*: wait for its end, or choose another"
+            OutputError, match=r"another run is writing to .*: wait until it ends, or choose another"
         ),
     ):
         Journal(tmp_path, "run")

@@ -116,7 +116,7 @@ def test_interrupted_run_ends_with_130_and_is_continued(make_images, start, tmp_
     assert code == 130, errors
     assert "interrupted; what was finished is kept" in errors
     assert len((output / "predictions.csv").read_text().splitlines()) >= 1 + 3  # the header and what was done
-    assert "were finished by an earlier run and kept" in end(start(images, output))[1]
+    assert "results of an earlier run; --no-resume" in end(start(images, output))[1]
     assert results(output) == results(tmp_path / "whole")
 
 

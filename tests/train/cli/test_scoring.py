@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from tests.train.scoring.written import write_map, write_predictions
 from train.cli.main import app
-from train.config import TrainConfig
+from train.config.run import TrainConfig
 from train.data.records import read_mask
 from train.scoring.predictions import held_out
 

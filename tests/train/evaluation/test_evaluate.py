@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from biounet_edge.errors import CheckpointError, InputError
 from train.cli.main import app
-from train.config import TrainConfig
+from train.config.run import TrainConfig
 from train.evaluation.evaluate import choose_source, evaluate
 from train.evaluation.judge import Options
 from train.evaluation.report import load_evaluation

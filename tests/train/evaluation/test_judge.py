@@ -11,7 +11,7 @@ from biounet_edge.evaluation.masks import continuous_dice
 from biounet_edge.evaluation.probabilities import auc
 from biounet_edge.indicators import INDICATORS
 from train.checkpoint import ModelInfo
-from train.config import TrainConfig
+from train.config.run import TrainConfig
 from train.data.dataset import ImageSet, normalise
 from train.data.records import Record
 from train.evaluation import judge as module

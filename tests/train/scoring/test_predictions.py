@@ -4,7 +4,8 @@ import pytest
 
 from biounet_edge.errors import InputError
 from tests.train.scoring.written import labelled, write_predictions
-from train.config import DataConfig, DataSource, TrainConfig
+from train.config.data import DataConfig, DataSource
+from train.config.run import TrainConfig
 from train.scoring.predictions import Predictions, held_out
 
 

@@ -1,8 +1,6 @@
-import enum
 import hashlib
 import json
 import sys
-import types
 
 import pytest
 
@@ -10,145 +8,26 @@ from biounet_edge import BackendUnavailableError, Bundle, InputError
 from biounet_edge.backends.gpu import Gpu
 from biounet_edge.backends.tensor_rt.building import build_engines, build_graph
 from biounet_edge.backends.tensor_rt.engine_files import read_engine
-from biounet_edge.backends.tensor_rt.progress import ProgressListener
 from biounet_edge.backends.tensor_rt.sidecar import BatchProfile
 
+from .fake_compiler import FakeCompiler
+
 L4 = Gpu("NVIDIA L4", "8.9", "13.0")
-Severity = enum.IntEnum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING"])
-
-
-class FakeTensorRt(types.ModuleType):
-    """A TensorRT that compiles nothing and keeps what it was told."""
-
-    def __init__(self, name: str = "tensorrt", version: str = "10.14.1") -> None:
-        super().__init__(name)
-        self.__version__ = version
-        self.told: dict[str, object] = {}
-        self.parses = self.compiles = True
-        self.known_caches = {b"", b"times"}
-        library = self
-
-        class ILogger:
-            pass
-
-        ILogger.Severity = Severity
-
-        class Cache:
-            def __init__(self, content: bytes) -> None:
-                self.content = content
-
-            def serialize(self) -> bytes:
-                return self.content + b"+"
-
-        class Config:
-            progress_monitor = None
-            num_compute_capabilities = 0
-
-            def __init__(self) -> None:
-                self.capabilities: dict[int, object] = {}
-
-            def clear_flag(self, flag):
-                library.told["cleared"] = flag
-
-            def set_compute_capability(self, capability, index):
-                self.capabilities[index] = capability
-                return capability != library.ComputeCapability.SM80
-
-            def add_optimization_profile(self, profile):
-                library.told["profile"] = profile.shapes
-                return 0 if all(shapes[0] for shapes in profile.shapes.values()) else -1
-
-            def create_timing_cache(self, content):
-                return Cache(content)
-
-            def set_timing_cache(self, cache, ignore_mismatch):
-                library.told["timing"] = (cache.content, ignore_mismatch)
-                return cache.content in library.known_caches
-
-        class Profile:
-            def __init__(self) -> None:
-                self.shapes = {}
-
-            def set_shape(self, name, low, usual, high):
-                self.shapes[name] = (low, usual, high)
-
-        class Builder:
-            def __init__(self, log):
-                self.log = log
-
-            def create_network(self, flags):
-                library.told["flags"] = flags
-                return Network()
-
-            def create_builder_config(self):
-                return Config()
-
-            def create_optimization_profile(self):
-                return Profile()
-
-            def build_serialized_network(self, network, config):
-                library.told["capabilities"] = [
-                    config.capabilities[i] for i in range(len(config.capabilities))
-                ]
-                assert config.num_compute_capabilities == len(config.capabilities)
-                monitor = config.progress_monitor
-                monitor.phase_start("Building", None, 4)
-                monitor.phase_start("Tactics", "Building", 2)
-                for step in range(2):
-                    if not monitor.step_complete("Tactics", step):
-                        library.told["stopped"] = step
-                        return None
-                monitor.phase_finish("Tactics")
-                monitor.step_complete("Building", 0)
-                monitor.phase_start("Weights", "Building", 1)
-                if not library.compiles:
-                    self.log.log(Severity.WARNING, "this is slow")
-                    self.log.log(Severity.ERROR, "no kernel for Conv_7 ")
-                    return None
-                return b"compiled " + network.path.encode()
-
-        class Network:
-            num_layers, num_inputs = 1000, 2
-            path = ""
-
-            def get_input(self, index):
-                return types.SimpleNamespace(name=f"input_{index}", shape=(-1, 12, 8 + index))
-
-        class OnnxParser:
-            def __init__(self, network, log):
-                self.network, self.log = network, log
-
-            def parse_from_file(self, path):
-                self.network.path = path
-                if not library.parses:
-                    self.log.log(Severity.ERROR, "unknown operator Foo")
-                return library.parses
-
-        self.ILogger, self.Builder, self.OnnxParser = ILogger, Builder, OnnxParser
-        self.IProgressMonitor = type("IProgressMonitor", (), {})
-        self.BuilderFlag = enum.Enum("BuilderFlag", ["TF32", "REFIT"])
-        self.NetworkDefinitionCreationFlag = enum.IntEnum("Flag", {"OTHER": 0, "STRONGLY_TYPED": 1})
-        self.ComputeCapability = enum.Enum("ComputeCapability", ["NONE", "CURRENT", "SM80", "SM89", "SM120"])
 
 
 @pytest.fixture
-def copy(bundle_copy) -> Bundle:
-    return Bundle.open(bundle_copy)
-
-
-@pytest.fixture
-def tensorrt(monkeypatch) -> FakeTensorRt:
+def tensorrt(monkeypatch) -> FakeCompiler:
     """TensorRT on a machine with an L4."""
-    library = FakeTensorRt()
+    library = FakeCompiler()
     monkeypatch.setitem(sys.modules, "tensorrt", library)
     monkeypatch.setattr("biounet_edge.backends.tensor_rt.building.present_gpu", lambda device: L4)
     return library
 
 
 @pytest.fixture
-def rtx(monkeypatch) -> FakeTensorRt:
+def rtx(monkeypatch) -> FakeCompiler:
     """TensorRT for RTX on a machine without a GPU."""
-    library = FakeTensorRt("tensorrt_rtx", "1.7.1.116")
+    library = FakeCompiler("tensorrt_rtx", "1.7.1.116")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
 
     def no_gpu(device):
@@ -352,22 +231,3 @@ def test_an_error_in_the_progress_function_ends_the_build(error, copy, tensorrt)
         build_graph(copy, "cam.onnx", "tensorrt", progress=progress)
     assert tensorrt.told["stopped"] == 0
     assert not (copy.folder / "compiled" / "cam.tensorrt.engine").exists()
-
-
-def test_progress_listener_reports_a_fraction_that_never_falls():
-    states = []
-    listener = ProgressListener("cam.onnx", states.append)
-    listener.start("Building", 2)
-    listener.start("Tactics", 1)
-    listener.step("Tactics", 0)
-    listener.finish("Tactics")
-    listener.start("Weights", 10)  # before the builder has counted the step that Tactics was
-    assert [state.fraction for state in states] == [0.0, 0.0, 0.5]
-
-
-def test_progress_listener_reports_steps_ten_times_a_second_at_most():
-    states = []
-    listener = ProgressListener("cam.onnx", states.append)
-    listener.start("Cloning", 5000)
-    assert all(listener.step("Cloning", step) for step in range(5000))
-    assert 1 <= len(states) < 20

@@ -28,11 +28,6 @@ L4 = Gpu("NVIDIA L4", "8.9", "13.0")
 ENGINE = bytes(range(256)) * 4
 
 
-@pytest.fixture
-def copy(bundle_copy) -> Bundle:
-    return Bundle.open(bundle_copy)
-
-
 def sidecar(bundle: Bundle, device: str = "tensorrt", **changes: object) -> Sidecar:
     """What `build` writes for level classify on an L4."""
     files = bundle.manifest.files

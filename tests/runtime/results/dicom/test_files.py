@@ -102,7 +102,7 @@ def test_predict_says_how_many_images_get_no_dicom_files(run, tmp_path, photogra
     write_image(tmp_path / "in" / "b.png", photograph)
     result = run(tmp_path / "in", "--save", "masks,dicom-sr")
     assert result.exit_code == 0, result.output
-    assert "1 of 2 images are no DICOM files and get no dicom-sr" in result.stderr
+    assert "1 of 2 images are not DICOM files and get no dicom-sr" in result.stderr
     assert [path.name for path in (tmp_path / "out" / "dicom-sr").iterdir()] == ["a.dcm"]
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 10
 
@@ -249,7 +249,7 @@ def test_continued_run_keeps_frames_and_their_dicom_files(run, tmp_path, photogr
     assert run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify").exit_code == 0
     written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm")}
     result = run(tmp_path / "in", "--save", "dicom-sr", "--level", "classify")
-    assert "3 were finished by an earlier run and kept" in result.stderr
+    assert "kept 3 results of an earlier run" in result.stderr
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm")} == written
     lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [line["image"] for line in lines] == [f"{path}#{number}" for number in (1, 2, 3)]

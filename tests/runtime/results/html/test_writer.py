@@ -135,7 +135,7 @@ def test_card_says_probability_only_without_an_operating_point(undecided_page):
 
 def test_page_names_the_indicators_without_an_operating_point(undecided_page):
     assert "Probability only, without operating point, mask or heatmap: streaks." in undecided_page
-    assert not re.search(r"from its operating point on: [^.]*streaks", undecided_page.replace("%, ", " "))
+    assert not re.search(r"at or above its operating point: [^.]*streaks", undecided_page.replace("%, ", " "))
 
 
 def test_page_has_no_layer_box_without_an_operating_point(undecided_page):
@@ -149,7 +149,7 @@ def test_page_without_any_operating_point_says_so(tmp_path, undecided_bundle, pr
     manifest = undecided_bundle.manifest.model_copy(update={"operating_points": points})
     with ReportWriter(tmp_path, replace(undecided_bundle, manifest=manifest), "full", "cpu", 1) as page:
         page.write(image("a"), predict_undecided())
-    assert "from its operating point on: none has one." in (tmp_path / REPORT_NAME).read_text(
+    assert "at or above its operating point: none has one." in (tmp_path / REPORT_NAME).read_text(
         encoding="utf-8"
     )
 

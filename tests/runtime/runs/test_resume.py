@@ -1,69 +1,16 @@
-import csv
 import json
-import os
-import time
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from biounet_edge import InputError, OutputError, Predictor
+from biounet_edge import Predictor
 from biounet_edge.photographs.discovery import discover
-from biounet_edge.results.html.card_file import PART_NAME
-from biounet_edge.results.journal import JOURNAL_NAME
-from biounet_edge.results.tables import csv_row
-from biounet_edge.runs import folder as folder_run
+from biounet_edge.runs.fingerprint import fingerprint
 from biounet_edge.runs.folder import RunOptions, run_folder
 
-IMAGES = 7
-
-
-@pytest.fixture
-def folder(tmp_path, photograph, write_image) -> Path:
-    """Seven images of which the fifth is cut off."""
-    for i in range(IMAGES):
-        path = write_image(tmp_path / "images" / f"{i}.png", np.roll(photograph, 9 * i, axis=1))
-    cut = tmp_path / "images" / "4.png"
-    cut.write_bytes(path.read_bytes()[:300])
-    return tmp_path / "images"
-
-
-@pytest.fixture(scope="module")
-def counting(bundle):
-    """A predictor at level classify that notes the size of each batch."""
-    with Predictor(bundle, device="cpu", level="classify") as predictor:
-        run, predictor.batches = predictor.backend.run, []
-
-        def observed(images):
-            predictor.batches.append(len(images))
-            return run(images)
-
-        predictor.backend.run = observed
-        yield predictor
-
-
-def finish(predictor, folder: Path, output: Path, **options) -> list[bool]:
-    """Runs to the end; says of each image whether it was kept."""
-    predictor.batches = []
-    options = RunOptions(**{"batch_size": 2} | options)
-    return [item.kept for item in run_folder(predictor, discover([folder], output), output, options)]
-
-
-def stop(predictor, folder: Path, output: Path, after: int) -> None:
-    options = RunOptions(batch_size=2)
-    with closing(run_folder(predictor, discover([folder], output), output, options)) as run:
-        for _ in range(after):
-            next(run)
-
-
-def results(output: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(output).as_posix(): path.read_bytes()
-        for path in output.rglob("*")
-        if path.is_file() and path.name != JOURNAL_NAME
-    }
+from .folder_runs import IMAGES, finish, results
 
 
 def test_second_run_keeps_everything(counting, folder, tmp_path):
@@ -119,13 +66,6 @@ def test_run_with_other_operating_points_keeps_nothing(predictor, undecided_pred
     assert page.count("probability only, ") == IMAGES - 1
 
 
-def test_run_without_a_report_removes_the_cards_of_a_killed_one(counting, folder, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / PART_NAME).write_bytes(b"photographs")
-    finish(counting, folder, tmp_path / "out")
-    assert not (tmp_path / "out" / PART_NAME).exists()
-
-
 @pytest.mark.parametrize("after", [0, 3, 6, 7])
 def test_continued_run_has_the_report_of_an_undisturbed_one(predictor, folder, tmp_path, after):
     finish(predictor, folder, tmp_path / "whole", save=("report",))
@@ -154,77 +94,6 @@ def test_continued_run_computes_whole_batches_of_what_is_missing(counting, folde
     (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
     assert finish(counting, folder, tmp_path / "out") == [False, False] + [True] * 5
     assert counting.batches == [2]
-
-
-def test_stopped_run_leaves_a_table_of_what_is_finished(counting, folder, tmp_path):
-    finish(counting, folder, tmp_path / "out")
-    (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
-    stop(counting, folder, tmp_path / "out", 1)
-    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
-        stems = [Path(row["image"]).stem for row in csv.DictReader(file)]
-    assert stems[-6:] == ["1", "2", "3", "4", "5", "6"]  # and maybe 0, whose file was being written
-
-
-def test_run_that_is_stopped_while_it_is_planned_leaves_the_earlier_results(
-    predictor, folder, tmp_path, monkeypatch
-):
-    finish(predictor, folder, tmp_path / "out", save=("report",))
-    first = results(tmp_path / "out")
-
-    def interrupt(source):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(folder_run, "checksum", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        finish(predictor, folder, tmp_path / "out", save=("report",))
-    left = results(tmp_path / "out")
-    left.pop(".report.part", None)
-    assert left == first
-
-
-def test_image_that_memory_has_no_room_for_while_planning_is_tried_again(
-    counting, folder, tmp_path, monkeypatch
-):
-    finish(counting, folder, tmp_path / "out")
-
-    def fail(source):
-        raise MemoryError
-
-    monkeypatch.setattr(folder_run, "checksum", fail)
-    assert finish(counting, folder, tmp_path / "out") == [False] * IMAGES
-
-
-def test_full_disk_stops_a_continued_run_with_a_sentence(counting, folder, tmp_path, monkeypatch):
-    finish(counting, folder, tmp_path / "out")
-    (folder / "0.png").write_bytes((folder / "1.png").read_bytes())
-
-    rows = []
-
-    def full(outcome):
-        rows.append(outcome)
-        if len(rows) == 1:
-            raise OSError(28, "No space left on device")
-        return csv_row(outcome)
-
-    monkeypatch.setattr("biounet_edge.results.tables.csv_row", full)
-    with pytest.raises(OutputError, match=r"predictions.csv cannot be written \(No space left on device\)"):
-        finish(counting, folder, tmp_path / "out")
-
-
-def test_stopped_run_keeps_the_row_of_what_it_computes_again(predictor, folder, tmp_path, monkeypatch):
-    """The second image is in one batch with a new one, and its write fails."""
-    finish(predictor, folder, tmp_path / "out", save=("masks",))
-    (folder / "0.png").write_bytes((folder / "2.png").read_bytes())
-
-    def fail(output, stem, *others):
-        time.sleep(0.3)  # so that the others are in the queue
-        raise OutputError(f"{stem} cannot be written")
-
-    monkeypatch.setattr("biounet_edge.results.writer.write_image_files", fail)
-    with pytest.raises(OutputError, match="0 cannot be written"):
-        finish(predictor, folder, tmp_path / "out", save=("masks",))
-    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
-        assert [Path(row["image"]).stem for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_killed_run_of_other_options_takes_the_results_it_has_overwritten(
@@ -284,14 +153,14 @@ def test_other_options_and_bundles_are_computed_again(bundle, bundle_copy, folde
 
 @pytest.mark.parametrize("library", ["numpy", "pydicom", "pylibjpeg-openjpeg", "highdicom"])
 def test_other_versions_of_libraries_are_another_run(counting, monkeypatch, library):
-    first, version = folder_run.run_key(counting, ()), metadata.version
+    first, version = fingerprint(counting, ()), metadata.version
 
     def other(name):
         return "another" if name == library else version(name)
 
-    assert folder_run.run_key(counting, ()) == first
+    assert fingerprint(counting, ()) == first
     monkeypatch.setattr(metadata, "version", other)
-    assert folder_run.run_key(counting, ()) != first
+    assert fingerprint(counting, ()) != first
 
 
 def test_file_that_could_not_be_read_is_tried_again(counting, folder, tmp_path):
@@ -310,59 +179,3 @@ def test_result_file_that_was_removed_is_written_again(predictor, folder, tmp_pa
     kept = finish(predictor, folder, tmp_path / "out", save=("masks",))
     assert kept == [False, False, True, True, True, True, False]
     assert results(tmp_path / "out") == whole
-
-
-def test_output_folder_that_is_removed_meanwhile_stops_the_run_and_is_not_made_anew(
-    predictor, folder, tmp_path
-):
-    options = RunOptions(("masks",), batch_size=1)
-    run = run_folder(predictor, discover([folder]), tmp_path / "out", options)
-    next(run)
-    (tmp_path / "out").rename(tmp_path / "elsewhere")
-    with pytest.raises(OutputError, match=r"was removed or replaced|cannot be written"):
-        list(run)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
-def test_link_in_the_output_folder_does_not_lead_results_out_of_it(predictor, folder, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "masks").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "out" / "predictions.csv").symlink_to(tmp_path / "elsewhere" / "table.csv")
-    with pytest.raises(OutputError, match=r"masks leads out of the output folder .*out: remove that link"):
-        finish(predictor, folder, tmp_path / "out", save=("masks",))
-    assert list((tmp_path / "elsewhere").iterdir()) == []
-
-
-def test_anonymous_run_names_results_by_their_content(predictor, folder, tmp_path):
-    patient = folder / "Mustermann_Max_1970"
-    (folder / "6.png").rename(patient.with_suffix(".png"))
-    (folder / "Gone_Gabi.png").symlink_to(tmp_path / "missing.png")
-    outcomes = [
-        item.outcome
-        for item in run_folder(
-            predictor,
-            discover([folder]),
-            tmp_path / "out",
-            RunOptions(("masks", "overlays"), 2, anonymous=True),
-        )
-    ]
-    assert [o.source for o in outcomes if o.sha256] == [o.sha256[:32] for o in outcomes if o.sha256]
-    assert [o.source for o in outcomes if not o.sha256] == ["unreadable-7"]
-    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert (tmp_path / "out" / "overlays" / f"{outcomes[0].source}.jpg") in written
-    for path in written:
-        for name in (b"Mustermann", b"Gone_Gabi", str(folder).encode()):
-            assert name not in path.read_bytes() + os.fsencode(path.relative_to(tmp_path / "out"))
-
-
-def test_anonymous_run_is_continued(counting, folder, tmp_path):
-    finish(counting, folder, tmp_path / "out", anonymous=True)
-    whole = results(tmp_path / "out")
-    (folder / "0.png").rename(folder / "00.png")  # comes before it too
-    assert finish(counting, folder, tmp_path / "out", anonymous=True) == [True] * IMAGES
-    assert results(tmp_path / "out") == whole
-    finish(counting, folder, tmp_path / "named")
-    with pytest.raises(InputError, match="has results with file names"):
-        finish(counting, folder, tmp_path / "named", anonymous=True)
