@@ -44,7 +44,7 @@ class TrainConfig(Section):
     segmentation: StageConfig | None = None
     """f_Seg alone, after Algorithm 1 and over its encoders, which stay as they are: each image's heatmaps
     are computed once. None where Algorithm 1 has f_Seg, or the model has none."""
-    segmentation_starts: dict[Indicator, Indicator] = Field(default={})
+    segmentation_starts: dict[Indicator, Indicator] = Field(default_factory=dict)
     """Whose f_Seg an indicator's own begins with in the stage `segmentation`, such as streaks with that of
     globules: how heatmaps become a mask is much the same for all, and few photographs have a mask of a rare
     one. The blocks stay those of its own encoder."""
