@@ -153,7 +153,7 @@ def test_decode_refuses_a_bmp_whose_header_ends_behind_its_size(length, photogra
 
 def test_decode_says_what_kind_it_cannot_decode():
     floats = cv2.imencode(".tiff", np.full((4, 4, 3), 0.5, np.float32))[1].tobytes()
-    with pytest.raises(ImageError, match="the TIFF image is damaged, or of a kind that cannot be decoded"):
+    with pytest.raises(ImageError, match="not read: it has 3 samples a pixel of 32 bits, floating"):
         decode(floats)
 
 
@@ -221,5 +221,5 @@ def test_decode_of_a_tiff_ignores_tags_that_claim_much(photograph):
 
 def test_decode_of_a_tiff_refuses_more_strips_than_an_image_can_have():
     data = b"MM\0\x2a" + struct.pack(">IHHHII", 8, 1, 273, 4, 2**31, 8) + b"\0" * 64
-    with pytest.raises(ImageError, match="the TIFF image is truncated: its header is incomplete"):
+    with pytest.raises(ImageError, match="damaged: its tags claim more bytes than the file has"):
         decode(data)
