@@ -4,9 +4,9 @@ Training (validation and test), export and prediction all call these functions, 
 pixels that were prepared differently from those it was measured on.
 
 A decoder is chosen for what it reports. JPEG: simplejpeg (`jpeg`). TIFF: zlib, libtiff and simplejpeg
-(`tiff_samples`). PNG, BMP and WebP: OpenCV, which returns nothing where libpng or libwebp find an error; the
-checksums of a PNG are compared before, and the others have none. Of intact 8-bit files all of them give the
-pixels that OpenCV gives, bit for bit.
+(`tiff_samples`). AVIF and HEIC: Pillow and pillow-heif (`heif`). PNG, BMP and WebP: OpenCV, which returns
+nothing where libpng or libwebp find an error; the checksums of a PNG are compared before, and the others have
+none. Of intact 8-bit JPEG and TIFF files the pixels are those that OpenCV gives, bit for bit.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import ImageError
+from biounet_edge.photographs.colour import to_srgb
 from biounet_edge.photographs.depth import to_8_bits
 from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.photographs.dicom.reading import read_dicom
 from biounet_edge.photographs.exif import upright
 from biounet_edge.photographs.file import read_file
 from biounet_edge.photographs.header import ImageHeader, check_complete, read_header
+from biounet_edge.photographs.heif import decode_heif
 from biounet_edge.photographs.jpeg import decode_jpeg
 from biounet_edge.photographs.tiff_samples import decode_tiff
 
@@ -111,10 +113,11 @@ def reduction(header: ImageHeader, height: int, width: int) -> int:
 
 
 def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
-    """Read a JPEG, PNG, BMP, TIFF, WebP or DICOM image as upright 8-bit RGB, every pixel of it.
+    """Read a JPEG, PNG, BMP, TIFF, WebP, AVIF, HEIC or DICOM image as upright 8-bit sRGB, every pixel of it.
 
-    The EXIF orientation is applied; grey and palette images become RGB, an alpha channel is dropped, 16-bit
-    values are scaled to 8 bits. A truncated file is rejected: decoders return it with a grey lower half.
+    The EXIF orientation and an embedded colour profile are applied; grey and palette images become RGB, an
+    alpha channel is dropped, values of more than 8 bits are scaled to 8. What is truncated or damaged is
+    rejected as far as its format can tell.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
@@ -173,6 +176,8 @@ class _Encoded:
     header: ImageHeader
     orientation: int
     """EXIF orientation that is applied; inside DICOM none is."""
+    profile: bytes | None
+    """ICC profile that is applied; inside DICOM none is."""
 
 
 def _open(source: str | Path | bytes | Frame) -> _Encoded | NDArray[np.uint8]:
@@ -192,7 +197,9 @@ def _open(source: str | Path | bytes | Frame) -> _Encoded | NDArray[np.uint8]:
             f"{header.height * header.width / 1e6:,.0f} megapixels, at most {MAX_PIXELS / 1e6:,.0f} are read"
         )
     check_complete(header)
-    return _Encoded(data, header, 1 if dicom is not None else header.orientation)
+    if dicom is not None:
+        return _Encoded(data, header, 1, None)
+    return _Encoded(data, header, header.orientation, header.profile)
 
 
 def _decode(file: _Encoded, factor: int) -> NDArray[np.uint8]:
@@ -202,9 +209,17 @@ def _decode(file: _Encoded, factor: int) -> NDArray[np.uint8]:
         pixels = decode_jpeg(file.data, (header.height, header.width), factor)
     elif header.page is not None:
         pixels = decode_tiff(file.data, header.page)
+    elif header.format in ("HEIC", "AVIF"):
+        pixels = decode_heif(file.data)
     else:
         pixels = _decode_by_opencv(file.data, header)
-    return np.ascontiguousarray(upright(pixels, file.orientation))
+    expected = -(-header.height // factor), -(-header.width // factor)
+    if pixels.shape[:2] != expected:
+        raise ImageError(
+            f"the {header.format} image is damaged: its header says {header.width} x {header.height} pixels, "
+            f"and {pixels.shape[1]} x {pixels.shape[0]} were decoded"
+        )
+    return np.ascontiguousarray(upright(to_srgb(pixels, file.profile), file.orientation))
 
 
 def _decode_by_opencv(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
@@ -219,9 +234,4 @@ def _decode_by_opencv(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
         raise ImageError(f"the {header.format} image cannot be decoded: {error.err or error}") from error
     if image is None:
         raise ImageError(f"the {header.format} image is damaged, or of a kind that cannot be decoded")
-    if image.shape[:2] != (header.height, header.width):
-        raise ImageError(
-            f"the {header.format} image is damaged: its header says {header.width} x {header.height} pixels, "
-            f"and {image.shape[1]} x {image.shape[0]} were decoded"
-        )
     return to_8_bits(image, 16 if image.dtype == np.uint16 else 8)

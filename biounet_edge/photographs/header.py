@@ -2,8 +2,9 @@
 
 A decoder may fill the missing part of a truncated image with grey and report nothing; a mask drawn on that
 would look like a finding. And a few hundred bytes can claim gigapixels. Both are seen here, before decoding.
-The size is the one that the decoder goes by: libjpeg-turbo's own of a JPEG; of PNG, BMP and WebP, numbers
-that are at one place of the file and nowhere else; of TIFF, what `tiff` tells its decompressors.
+The size is the one that the decoder goes by: libjpeg-turbo's own of a JPEG, those of the libraries of HEIC
+and AVIF; of PNG, BMP and WebP, numbers that are at one place of the file and nowhere else; of TIFF, what
+`tiff` tells its decompressors.
 """
 
 import re
@@ -15,13 +16,14 @@ from typing import Literal
 
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.exif import defined, orientation_of
+from biounet_edge.photographs.heif import format_of, read_heif
 from biounet_edge.photographs.jpeg import MAX_SCANS, read_markers, read_size
 from biounet_edge.photographs.tiff import TiffPage, missing_part, read_page
 
 MAX_PROFILE_BYTES = 16 * 1024**2
 """Longest colour profile that is read, in bytes; those of cameras and displays have a few kilobytes."""
 
-Format = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP"]
+Format = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP", "HEIC", "AVIF"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def read_header(data: bytes) -> ImageHeader:
         Format, size in pixels, and what else decides how it is decoded.
 
     Raises:
-        ImageError: If the bytes are none of the five formats, or the header is cut off or makes no sense.
+        ImageError: If the bytes are none of these formats, or the header is cut off or makes no sense.
     """
     if not data:
         raise ImageError("the file is empty")
@@ -71,9 +73,14 @@ def read_header(data: bytes) -> ImageHeader:
                     f"the {form} header is damaged: it says {header.width} x {header.height} pixels"
                 )
             return header
+    if format_of(data[:64]):
+        heif = read_heif(data)
+        return ImageHeader(
+            heif.format, heif.height, heif.width, heif.orientation, heif.profile, missing=heif.missing
+        )
     # What it begins with may be text about a patient, and messages are kept.
     raise ImageError(
-        "the file is not an image in a known format: expected JPEG, PNG, BMP, TIFF, WebP or DICOM"
+        "the file is not an image in a known format: expected JPEG, PNG, BMP, TIFF, WebP, AVIF, HEIC or DICOM"
     )
 
 
@@ -169,6 +176,12 @@ def _read_bmp(data: bytes) -> ImageHeader:
 
 # WebP: RFC 9649
 
+_METADATA = frozenset({b"EXIF", b"ICCP", b"XMP "})
+
+_WEBP_ZEROS = 2048
+"""Zeros in a row that no encoder writes: an arithmetic coder has none, and without loss they would stand for
+more than 20 megapixels of one colour."""
+
 
 def _read_webp(data: bytes) -> ImageHeader:
     kind, orientation, profile = data[12:16], 1, None
@@ -180,21 +193,26 @@ def _read_webp(data: bytes) -> ImageHeader:
     elif kind == b"VP8X":
         width, height = (int.from_bytes(data[start : start + 3], "little") + 1 for start in (24, 27))
         struct.unpack_from("<I", data, 26)  # raises where the header is cut off
-        chunks = dict(_riff_chunks(data))
+        chunks = {kind: data[start:end] for kind, start, end in _riff_chunks(data) if kind in _METADATA}
         orientation, profile = orientation_of(_bare_exif(chunks.get(b"EXIF"))), chunks.get(b"ICCP")
     else:
         raise ImageError("the WebP header is damaged: its first chunk is of no known kind")
     missing = _short_of(struct.unpack_from("<I", data, 4)[0] + 8, len(data))
+    if missing is None and any(
+        data.find(bytes(_WEBP_ZEROS), start, end) >= 0
+        for kind, start, end in _riff_chunks(data)
+        if kind not in _METADATA
+    ):
+        missing = "a part of its data reads as zeros, as after a disk error"
     return ImageHeader("WebP", height, width, orientation, profile, missing=missing)
 
 
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield kind and content of the chunks with metadata."""
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the content of each chunk."""
     position = 12
     while position + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, position)
-        if kind in (b"EXIF", b"ICCP"):
-            yield kind, data[position + 8 : position + 8 + length]
+        yield kind, position + 8, position + 8 + length
         position += 8 + length + length % 2
 
 

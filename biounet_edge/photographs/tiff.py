@@ -31,6 +31,7 @@ _COLOURS = {0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 6: "
 _OTHER_COLOURS = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 32803: "raw camera data", 34892: "raw camera data"}
 _BITS = frozenset({1, 2, 4, 8, 10, 12, 14, 16})
 _FULL_SCALES = {(1 << bits) - 1: bits for bits in (8, 10, 12, 14)}  # other values are those of one image
+_LONGEST_ZEROS = 512  # in a row, that PackBits data are allowed; in practice two or three
 _LARGEST_TILE = 1 << 22  # pixels that a tile may have in an image that is smaller
 
 _Tags = dict[int, tuple[int, ...]]
@@ -276,4 +277,12 @@ def missing_part(data: bytes, page: TiffPage) -> str | None:
         return f"it needs {end:,} bytes and the file has {len(data):,}"
     if min(page.lengths[:expected]) < 1 or min(page.offsets[:expected]) < 8:
         return f"some of its {what} are missing"
+    segments = zip(page.offsets[:expected], page.lengths[:expected], strict=True)
+    if page.compression == "PackBits" and any(_is_zeroed(data, *segment) for segment in segments):
+        return f"some of its {what} read as zeros, as after a disk error"
     return None
+
+
+def _is_zeroed(data: bytes, offset: int, length: int) -> bool:
+    """Whether PackBits data has zeros where an encoder has none: it writes a run as its length and a byte."""
+    return data.find(bytes(min(length, _LONGEST_ZEROS)), offset, offset + length) >= 0

@@ -40,8 +40,8 @@ HASH_CHARACTERS = 32
 
 _READERS = min(4, os.cpu_count() or 1)
 _LIBRARIES = (
-    "numpy", "pillow", "simplejpeg", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg",
-    "pylibjpeg-rle", "highdicom",
+    "numpy", "pillow", "pillow-heif", "simplejpeg", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg",
+    "pylibjpeg-openjpeg", "pylibjpeg-rle", "highdicom",
 )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from biounet_edge.indicators import INDICATORS, indicator_label
 
 PACKAGE = Path(biounet_edge.__file__).parent
 FORBIDDEN = {"torch", "torchvision", "train", "export", "onnx", "onnx_gradcam", "sklearn", "PIL"}
-ALLOWED = {"photographs/tiff_samples.py": {"PIL"}}
-"""What Pillow is for: libtiff."""
+ALLOWED = {f"photographs/{name}.py": {"PIL"} for name in ("colour", "heif", "tiff_samples")}
+"""What Pillow is for: LittleCMS, AVIF and libtiff."""
 
 
 def imported_packages(source: str) -> set[str]:

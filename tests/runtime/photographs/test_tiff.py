@@ -225,3 +225,12 @@ def test_decode_believes_a_tiff_that_says_how_many_bits_are_used(photograph):
     dim = photograph.astype(np.uint16) * 4  # of 14 bits, an exposure of a sixteenth
     data = one_page(dim, t341=(3, [16383] * 3))
     np.testing.assert_array_equal(decode(data), (dim >> 6).astype(np.uint8))
+
+
+def test_decode_refuses_packbits_data_that_read_as_zeros(photograph):
+    large = cv2.resize(photograph, (480, 360), interpolation=cv2.INTER_NEAREST)
+    data = saved(large, "packbits")
+    with pytest.raises(ImageError, match=r"damaged: (some of its strips read as zeros|its PackBits data)"):
+        decode(data[:20000] + bytes(4096) + data[24096:])
+    flat = np.zeros((360, 480, 3), np.uint8)
+    np.testing.assert_array_equal(decode(saved(flat, "packbits")), flat)
