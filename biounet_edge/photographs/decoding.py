@@ -9,6 +9,8 @@ nothing where libpng or libwebp find an error; the checksums of a PNG are compar
 none. Of intact 8-bit JPEG and TIFF files the pixels are those that OpenCV gives, bit for bit.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from biounet_edge.photographs.file import read_file
 from biounet_edge.photographs.header import ImageHeader, check_complete, read_header
 from biounet_edge.photographs.heif import decode_heif
 from biounet_edge.photographs.jpeg import decode_jpeg
+from biounet_edge.photographs.memory import room_for
 from biounet_edge.photographs.tiff_samples import decode_tiff
 
 MAX_PIXELS = 250_000_000
@@ -79,12 +82,34 @@ def read_photograph(source: str | Path | bytes | Frame, height: int, width: int)
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
+    with opened_photograph(source, height, width) as photograph:
+        return photograph
+
+
+@contextmanager
+def opened_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Iterator[Photograph]:
+    """Read an image file as `read_photograph` does, and let other large ones wait until the block ends.
+
+    Args:
+        source: Path of the file, its bytes, or one frame of a DICOM file.
+        height: Input height in pixels.
+        width: Input width in pixels.
+
+    Yields:
+        The photograph. Whoever keeps its pixels beyond the block holds memory that is not counted.
+
+    Raises:
+        ImageError: As `read_photograph`.
+    """
     opened = _open(source)
     if isinstance(opened, np.ndarray):
-        return Photograph(opened, (opened.shape[0], opened.shape[1]))
+        yield Photograph(opened, (opened.shape[0], opened.shape[1]))
+        return
     header = opened.header
+    factor = reduction(header, height, width)
     size = (header.width, header.height) if opened.orientation >= 5 else (header.height, header.width)
-    return Photograph(_decode(opened, reduction(header, height, width)), size)
+    with _room_for(header, factor):
+        yield Photograph(_decode(opened, factor), size)
 
 
 def reduction(header: ImageHeader, height: int, width: int) -> int:
@@ -129,7 +154,10 @@ def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
     opened = _open(source)
-    return opened if isinstance(opened, np.ndarray) else _decode(opened, 1)
+    if isinstance(opened, np.ndarray):
+        return opened
+    with _room_for(opened.header, 1):
+        return _decode(opened, 1)
 
 
 def resize_to_input(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -200,6 +228,10 @@ def _open(source: str | Path | bytes | Frame) -> _Encoded | NDArray[np.uint8]:
     if dicom is not None:
         return _Encoded(data, header, 1, None)
     return _Encoded(data, header, header.orientation, header.profile)
+
+
+def _room_for(header: ImageHeader, factor: int) -> AbstractContextManager[None]:
+    return room_for(header.needed_bytes(factor), f"its {header.width:,} x {header.height:,} pixels")
 
 
 def _decode(file: _Encoded, factor: int) -> NDArray[np.uint8]:

@@ -23,6 +23,9 @@ from biounet_edge.photographs.tiff import TiffPage, missing_part, read_page
 MAX_PROFILE_BYTES = 16 * 1024**2
 """Longest colour profile that is read, in bytes; those of cameras and displays have a few kilobytes."""
 
+HEAD_BYTES = 256
+"""As many of a file's first bytes say what it is."""
+
 Format = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP", "HEIC", "AVIF"]
 
 
@@ -46,6 +49,29 @@ class ImageHeader:
     """Why the file is not whole; None where nothing is missing."""
     page: TiffPage | None = field(default=None, repr=False)
     """Of a TIFF, the page that is read."""
+    scans: int = 1
+    """Of a JPEG, the number of scans."""
+
+    def needed_bytes(self, reduction: int = 1) -> int:
+        """Return about how much memory decoding takes beside the file; measured, and rounded up.
+
+        Args:
+            reduction: What the sides are divided by while decoding.
+
+        Returns:
+            Bytes.
+        """
+        pixels, factor = self.height * self.width, 6.0
+        if self.format == "JPEG":  # the coefficients of several scans are held until the last
+            factor = 3 / reduction**2 + (6 if self.scans > 1 else 0)
+        elif self.page is not None:
+            stored = self.page.samples * (1 if self.bits <= 8 else 4)
+            factor = stored * (1 if self.page.compression in ("none", "deflate", "JPEG") else 3) + 3
+        elif self.bits == 16:
+            factor = 15.0
+        elif self.format != "PNG" and self.format != "BMP":  # decoders that make planes first
+            factor = 12.0
+        return int(pixels * (factor + (3 / reduction**2 if self.orientation > 1 else 0)))
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -73,15 +99,30 @@ def read_header(data: bytes) -> ImageHeader:
                     f"the {form} header is damaged: it says {header.width} x {header.height} pixels"
                 )
             return header
-    if format_of(data[:64]):
+    if format_of(data[:HEAD_BYTES]):
         heif = read_heif(data)
         return ImageHeader(
             heif.format, heif.height, heif.width, heif.orientation, heif.profile, missing=heif.missing
         )
-    # What it begins with may be text about a patient, and messages are kept.
-    raise ImageError(
-        "the file is not an image in a known format: expected JPEG, PNG, BMP, TIFF, WebP, AVIF, HEIC or DICOM"
-    )
+    check_known(data[:HEAD_BYTES])
+    raise AssertionError("the loop above knows every format")
+
+
+def check_known(head: bytes) -> None:
+    """Reject a file that is no image by its first bytes.
+
+    Args:
+        head: Its first `HEAD_BYTES`.
+
+    Raises:
+        ImageError: If they are those of no format that is read; DICOM is not looked for.
+    """
+    if format_of(head) is None and not any(magic.match(head) for _, magic, _ in _FORMATS):
+        # What it begins with may be text about a patient, and messages are kept.
+        raise ImageError(
+            "the file is not an image in a known format: expected JPEG, PNG, BMP, TIFF, WebP, AVIF, HEIC or "
+            "DICOM"
+        )
 
 
 def check_complete(header: ImageHeader) -> None:
@@ -111,7 +152,9 @@ def _read_jpeg(data: bytes) -> ImageHeader:
     elif markers.scans > MAX_SCANS:
         missing = f"it has {markers.scans:,} scans, at most {MAX_SCANS} are read"
     orientation = orientation_of(markers.exif)
-    return ImageHeader("JPEG", *read_size(data), orientation, markers.profile, missing=missing)
+    return ImageHeader(
+        "JPEG", *read_size(data), orientation, markers.profile, missing=missing, scans=markers.scans
+    )
 
 
 # PNG: ISO/IEC 15948, section 5
