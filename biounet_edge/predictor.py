@@ -155,14 +155,14 @@ class Predictor:
     def _prepare(self, source: Source, preview_px: int) -> "_Prepared | PredictionFailure":
         spec, opened = self.bundle.manifest.input, open_source(source)
         try:
-            photograph = opened.read(spec.height, spec.width)
-            return _Prepared(
-                source=opened.name,
-                size=photograph.size,
-                pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
-                preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
-                sha256=opened.sha256,
-            )
+            with opened.read(spec.height, spec.width) as photograph:
+                return _Prepared(
+                    source=opened.name,
+                    size=photograph.size,
+                    pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
+                    preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
+                    sha256=opened.sha256,
+                )
         except ImageError as error:
             sha256 = opened.sha256 if error.is_of_content else None
             return PredictionFailure(opened.name, str(error), sha256)

@@ -41,10 +41,11 @@ def predict(
     """Predict melanoma, its indicators, their heatmaps and masks from photographs."""
     from biounet_edge.cli.prediction_table import PredictionTable, progress_bar
     from biounet_edge.cli.process import loaded, share_cores, silence_decoders
-    from biounet_edge.photographs.discovery import discover
+    from biounet_edge.photographs.discovery import look_through
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.results.dicom.files import DicomFiles
     from biounet_edge.results.kinds import parse_save
+    from biounet_edge.results.summary import write_summary
     from biounet_edge.runs.folder import RunOptions, run_folder
 
     silence_decoders()
@@ -52,7 +53,8 @@ def predict(
     kinds = parse_save(save, level)
     options = RunOptions(kinds, batch_size, resume, anonymous)
     with without_paths(anonymous):
-        images = discover(paths, output)
+        found = look_through(paths, output)
+    images = found.images
     table, kept = PredictionTable(), 0
     with loaded(bundle, device, precision, level) as predictor:
         dicom = DicomFiles(kinds, predictor.bundle, images)
@@ -72,9 +74,12 @@ def predict(
     if not as_json:
         table.print()
     folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
-    written = ", ".join(["predictions.csv", "predictions.jsonl", *folders])
+    written = ", ".join(["predictions.csv", "predictions.jsonl", "summary.json", *folders])
     if kept:
         say(f"kept {kept} results of an earlier run; --no-resume computes them again")
+    write_summary(output, len(images), table.failures, found.left_out)
+    for part in found.left_out:
+        say(f"left out: {part.sentence}")
     say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
     for problem in dicom.problems.values():
         say(f"error: {problem}", style="red")

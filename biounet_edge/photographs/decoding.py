@@ -2,8 +2,15 @@
 
 Training (validation and test), export and prediction all call these functions, so that a model never meets
 pixels that were prepared differently from those it was measured on.
+
+A decoder is chosen for what it reports. JPEG: simplejpeg (`jpeg`). TIFF: zlib, libtiff and simplejpeg
+(`tiff_samples`). AVIF and HEIC: Pillow and pillow-heif (`heif`). PNG, BMP and WebP: OpenCV, which returns
+nothing where libpng or libwebp find an error; the checksums of a PNG are compared before, and the others have
+none. Of intact 8-bit JPEG and TIFF files the pixels are those that OpenCV gives, bit for bit.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import ImageError
+from biounet_edge.photographs.colour import to_srgb
+from biounet_edge.photographs.depth import to_8_bits
 from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.photographs.dicom.reading import read_dicom
+from biounet_edge.photographs.exif import upright
 from biounet_edge.photographs.file import read_file
 from biounet_edge.photographs.header import ImageHeader, check_complete, read_header
+from biounet_edge.photographs.heif import decode_heif
+from biounet_edge.photographs.jpeg import decode_jpeg
+from biounet_edge.photographs.memory import room_for
+from biounet_edge.photographs.tiff_samples import decode_tiff
 
 MAX_PIXELS = 250_000_000
 """Largest image that is decoded, in pixels: 750 MB as RGB. Anything larger is a mistake or an attack."""
@@ -24,12 +38,7 @@ SMALLEST_REDUCED_PX = 800
 """Short side below which no photograph is reduced while it is decoded. It is enough for an overlay, and it is
 fixed, so that what the network sees does not depend on what is saved."""
 
-# OpenCV names no reduced RGB; REDUCED_COLOR_n is REDUCED_GRAYSCALE_n with the bit for BGR.
-_REDUCED = {
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
-}
+_FACTORS = (8, 4, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,17 +82,34 @@ def read_photograph(source: str | Path | bytes | Frame, height: int, width: int)
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
+    with opened_photograph(source, height, width) as photograph:
+        return photograph
+
+
+@contextmanager
+def opened_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Iterator[Photograph]:
+    """Read an image file as `read_photograph` does, and let other large ones wait until the block ends.
+
+    Args:
+        source: Path of the file, its bytes, or one frame of a DICOM file.
+        height: Input height in pixels.
+        width: Input width in pixels.
+
+    Yields:
+        The photograph. Whoever keeps its pixels beyond the block holds memory that is not counted.
+
+    Raises:
+        ImageError: As `read_photograph`.
+    """
     opened = _open(source)
     if isinstance(opened, np.ndarray):
-        return Photograph(opened, (opened.shape[0], opened.shape[1]))
+        yield Photograph(opened, (opened.shape[0], opened.shape[1]))
+        return
     header = opened.header
     factor = reduction(header, height, width)
-    if factor == 1:
-        image = _decode(opened, cv2.IMREAD_COLOR_RGB)  # (H0, W0, 3)
-        return Photograph(image, (image.shape[0], image.shape[1]))
-    image = _decode(opened, _REDUCED[factor])  # (ceil(H0 / factor), ceil(W0 / factor), 3)
-    turned = (image.shape[0] > image.shape[1]) != (header.height > header.width)  # by the EXIF orientation
-    return Photograph(image, (header.width, header.height) if turned else (header.height, header.width))
+    size = (header.width, header.height) if opened.orientation >= 5 else (header.height, header.width)
+    with _room_for(header, factor):
+        yield Photograph(_decode(opened, factor), size)
 
 
 def reduction(header: ImageHeader, height: int, width: int) -> int:
@@ -102,9 +128,9 @@ def reduction(header: ImageHeader, height: int, width: int) -> int:
         8, 4, 2 or 1; both sides are divided by it and rounded up.
     """
     least = max(height, width, SMALLEST_REDUCED_PX)
-    for factor in _REDUCED if header.format == "JPEG" else ():
+    for factor in _FACTORS if header.format == "JPEG" else ():
         sides = -(-header.height // factor), -(-header.width // factor)
-        # Equal sides could not tell whether the EXIF orientation has turned the photograph.
+        # Part of the rule that models were measured with: equal sides once hid whether EXIF had turned it.
         square = sides[0] == sides[1] and header.height != header.width
         if min(sides) >= least and not square:
             return factor
@@ -112,10 +138,11 @@ def reduction(header: ImageHeader, height: int, width: int) -> int:
 
 
 def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
-    """Read a JPEG, PNG, BMP, TIFF, WebP or DICOM image as upright 8-bit RGB, every pixel of it.
+    """Read a JPEG, PNG, BMP, TIFF, WebP, AVIF, HEIC or DICOM image as upright 8-bit sRGB, every pixel of it.
 
-    The EXIF orientation is applied; grey and palette images become RGB, an alpha channel is dropped, 16-bit
-    values are scaled to 8 bits. A truncated file is rejected: decoders return it with a grey lower half.
+    The EXIF orientation and an embedded colour profile are applied; grey and palette images become RGB, an
+    alpha channel is dropped, values of more than 8 bits are scaled to 8. What is truncated or damaged is
+    rejected as far as its format can tell.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
@@ -127,7 +154,10 @@ def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
     opened = _open(source)
-    return opened if isinstance(opened, np.ndarray) else _decode(opened, cv2.IMREAD_COLOR_RGB)
+    if isinstance(opened, np.ndarray):
+        return opened
+    with _room_for(opened.header, 1):
+        return _decode(opened, 1)
 
 
 def resize_to_input(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -173,7 +203,9 @@ class _Encoded:
     data: bytes
     header: ImageHeader
     orientation: int
-    """Flag for OpenCV: inside DICOM the EXIF orientation is not applied."""
+    """EXIF orientation that is applied; inside DICOM none is."""
+    profile: bytes | None
+    """ICC profile that is applied; inside DICOM none is."""
 
 
 def _open(source: str | Path | bytes | Frame) -> _Encoded | NDArray[np.uint8]:
@@ -182,28 +214,56 @@ def _open(source: str | Path | bytes | Frame) -> _Encoded | NDArray[np.uint8]:
     dicom = read_dicom(content, MAX_PIXELS)
     if isinstance(dicom, np.ndarray):
         return dicom
-    data, orientation = dicom, cv2.IMREAD_IGNORE_ORIENTATION
+    data = dicom
     if data is None:
         assert isinstance(content, bytes), "a frame is always of a DICOM file"
-        data, orientation = content, 0
+        data = content
     header = read_header(data)
     if header.height * header.width > MAX_PIXELS:
         raise ImageError(
             f"the image is too large: {header.width} x {header.height} pixels are "
             f"{header.height * header.width / 1e6:,.0f} megapixels, at most {MAX_PIXELS / 1e6:,.0f} are read"
         )
-    check_complete(data, header)
-    return _Encoded(data, header, orientation)
+    check_complete(header)
+    if dicom is not None:
+        return _Encoded(data, header, 1, None)
+    return _Encoded(data, header, header.orientation, header.profile)
 
 
-def _decode(file: _Encoded, flags: int) -> NDArray[np.uint8]:
+def _room_for(header: ImageHeader, factor: int) -> AbstractContextManager[None]:
+    return room_for(header.needed_bytes(factor), f"its {header.width:,} x {header.height:,} pixels")
+
+
+def _decode(file: _Encoded, factor: int) -> NDArray[np.uint8]:
+    """Decode by the library of the format, and turn upright."""
     header = file.header
+    if header.format == "JPEG":
+        pixels = decode_jpeg(file.data, (header.height, header.width), factor)
+    elif header.page is not None:
+        pixels = decode_tiff(file.data, header.page)
+    elif header.format in ("HEIC", "AVIF"):
+        pixels = decode_heif(file.data)
+    else:
+        pixels = _decode_by_opencv(file.data, header)
+    expected = -(-header.height // factor), -(-header.width // factor)
+    if pixels.shape[:2] != expected:
+        raise ImageError(
+            f"the {header.format} image is damaged: its header says {header.width} x {header.height} pixels, "
+            f"and {pixels.shape[1]} x {pixels.shape[0]} were decoded"
+        )
+    return np.ascontiguousarray(upright(to_srgb(pixels, file.profile), file.orientation))
+
+
+def _decode_by_opencv(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    if header.bits == 16:
+        flags |= cv2.IMREAD_ANYDEPTH
     try:
-        image = cv2.imdecode(np.frombuffer(file.data, np.uint8), flags | file.orientation)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from error
         raise ImageError(f"the {header.format} image cannot be decoded: {error.err or error}") from error
     if image is None:
         raise ImageError(f"the {header.format} image is damaged, or of a kind that cannot be decoded")
-    return np.ascontiguousarray(image, dtype=np.uint8)
+    return to_8_bits(image, 16 if image.dtype == np.uint16 else 8)

@@ -1,20 +1,37 @@
 """From what was named on the command line to an ordered list of image files and where their results go."""
 
+import importlib.util
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from biounet_edge.errors import InputError
-from biounet_edge.photographs.dicom.content import Frame, frames_of, is_dicom_photograph
+from biounet_edge.photographs.dicom.content import Frame, frames_of, is_dicom_file, is_dicom_photograph
+from biounet_edge.photographs.left_out import (
+    DICOM,
+    FORMAT,
+    HIDDEN,
+    OTHER,
+    RESULTS,
+    SYSTEM,
+    LeftOut,
+    format_not_read,
+    holds_results,
+    is_of_system,
+)
 from biounet_edge.photographs.names import numbered, unique_names
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
 )
 """Extensions that make a file of a folder an image; a file that is named itself is tried whatever its
 extension. A file with another extension is an image if its content is that of a DICOM photograph."""
+
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""Extensions of images that are read where the extra `heif` is installed."""
 
 _Identity = tuple[int, int]
 
@@ -36,13 +53,18 @@ class InputImage:
         return self.path if self.frame is None else Frame(self.path, self.frame)
 
 
-def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputImage]:
-    """List the images of any mix of files and folders.
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What was found."""
 
-    Folders are read recursively and in alphabetical order; hidden files and folders are left out, and so is
-    the output folder, whose overlays are images too. A folder that several links lead to is read once. A
-    subfolder that cannot be listed is an image that cannot be read: its name is reported, the rest is done.
-    Each frame of a multi-frame DICOM file is an image: `a.dcm` gives the stems `a_0001`, `a_0002` and so on.
+    images: list[InputImage]
+    """What to read, each file or frame once."""
+    left_out: list[LeftOut] = field(default_factory=list)
+    """What was found beside them, counted by reason."""
+
+
+def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputImage]:
+    """List the images of any mix of files and folders, as `look_through` finds them.
 
     Args:
         paths: Files and folders, in the order in which they are to be read.
@@ -52,6 +74,28 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
         The images, each file or frame once.
 
     Raises:
+        InputError: As `look_through`.
+    """
+    return look_through(paths, output).images
+
+
+def look_through(paths: Iterable[Path], output: Path | None = None) -> Discovery:
+    """List the images of any mix of files and folders, and count what is left out.
+
+    Folders are read recursively and in alphabetical order; hidden files and folders are left out, those that
+    a system keeps beside photographs (`left_out`), folders with results of this program, and the output
+    folder, whose overlays are images too. A folder that several links lead to is read once. A
+    subfolder that cannot be listed is an image that cannot be read: its name is reported, the rest is done.
+    Each frame of a multi-frame DICOM file is an image: `a.dcm` gives the stems `a_0001`, `a_0002` and so on.
+
+    Args:
+        paths: Files and folders, in the order in which they are to be read.
+        output: Folder that the results go to, or None.
+
+    Returns:
+        The images, each file or frame once, and what was left out.
+
+    Raises:
         InputError: If a path does not exist, cannot be read or is the output folder, or a folder holds no
             images.
     """
@@ -59,18 +103,23 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
     if output is not None:
         with suppress(OSError):  # it is not there yet, or what opens it says why it cannot be
             skip.add(_identity(output))
+    suffixes = IMAGE_SUFFIXES | (HEIC_SUFFIXES if importlib.util.find_spec("pillow_heif") else set())
+    counts: Counter[tuple[str, str]] = Counter()
     found: dict[str, tuple[Path, Path]] = {}  # absolute path -> (file, folder its result name is relative to)
     for path in paths:
         if os.path.isdir(path):  # unlike Path.is_dir, False where it cannot be told
             if output is not None:
                 check_is_not_output(path, output)
-            images = list(_walk(path, set(skip)))
-            if not images:
+            here: Counter[tuple[str, str]] = Counter()
+            inside = list(_walk(path, set(skip), suffixes, here))
+            if not inside:
+                counted = "".join(f"; left out: {part.sentence}" for part in LeftOut.of(here))
                 raise InputError(
                     f"the folder {path} holds no images: expected files ending in "
-                    f"{', '.join(sorted(IMAGE_SUFFIXES))}, or DICOM photographs, in it or its subfolders"
+                    f"{', '.join(sorted(suffixes))}, or DICOM photographs, in it or its subfolders{counted}"
                 )
-            for image in images:
+            counts += here
+            for image in inside:
                 found.setdefault(os.path.abspath(image), (image, path))
         elif os.path.lexists(path):
             found.setdefault(os.path.abspath(path), (path, path.parent))
@@ -78,10 +127,11 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
             raise InputError(f"there is no file or folder {path}: check the path")
     frames = [(frame, root) for path, root in found.values() for frame in _frames(path)]
     stems = unique_names((_file_name(frame), root) for frame, root in frames)
-    return [
+    images = [
         InputImage(frame.path, stem, frame.number) if isinstance(frame, Frame) else InputImage(frame, stem)
         for (frame, _), stem in zip(frames, stems, strict=True)
     ]
+    return Discovery(images, LeftOut.of(counts))
 
 
 def check_is_not_output(folder: Path, output: Path) -> None:
@@ -100,10 +150,15 @@ def check_is_not_output(folder: Path, output: Path) -> None:
         )
 
 
-def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
+def _walk(
+    folder: Path, seen: set[_Identity], suffixes: frozenset[str], counts: Counter[tuple[str, str]]
+) -> Iterator[Path]:
     """Yield the images below a folder. Iterative: folders may be nested deeper than Python recurses."""
     try:
         if _is_known(folder, seen):
+            return
+        if holds_results(folder):
+            counts[RESULTS, ""] += 1
             return
         levels = [_entries(folder)]
     except OSError as error:
@@ -113,15 +168,25 @@ def _walk(folder: Path, seen: set[_Identity]) -> Iterator[Path]:
         if entry is None:
             levels.pop()
         elif entry.name.startswith("."):
-            continue
+            counts[HIDDEN, ""] += 1
         elif os.path.isdir(entry):
             try:
-                if not _is_known(entry, seen):
+                if _is_known(entry, seen):
+                    continue
+                if is_of_system(entry.name):
+                    counts[SYSTEM, entry.name] += 1
+                elif holds_results(entry):
+                    counts[RESULTS, ""] += 1
+                else:
                     levels.append(_entries(entry))
             except OSError:
                 yield entry
-        elif entry.suffix.lower() in IMAGE_SUFFIXES or is_dicom_photograph(entry):
+        elif entry.suffix.lower() in suffixes or is_dicom_photograph(entry):
             yield entry
+        elif (name := format_not_read(entry.suffix)) is not None:
+            counts[FORMAT, name] += 1
+        else:
+            counts[DICOM if is_dicom_file(entry) else OTHER, ""] += 1
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -144,7 +209,7 @@ def _identity(folder: Path) -> _Identity:
 
 def _frames(path: Path) -> Iterator[Path | Frame]:
     """Open only files that are not images by their extension."""
-    return iter((path,)) if path.suffix.lower() in IMAGE_SUFFIXES else frames_of(path)
+    return iter((path,)) if path.suffix.lower() in IMAGE_SUFFIXES | HEIC_SUFFIXES else frames_of(path)
 
 
 def _file_name(frame: Path | Frame) -> Path:

@@ -11,7 +11,9 @@ from threading import Lock
 from typing import BinaryIO
 
 from biounet_edge.errors import ImageError
-from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.dicom.content import Frame, is_dicom
+from biounet_edge.photographs.header import HEAD_BYTES, check_known
+from biounet_edge.photographs.memory import check_fits
 
 MAX_FILE_BYTES = 2 * 1024**3
 """Largest file that is read, in bytes."""
@@ -43,6 +45,13 @@ def read_file(path: Path) -> bytes:
             message is the reason and names no path.
     """
     with _opened(path) as (file, size):
+        if size <= LARGE_FILE_BYTES:
+            return file.read(size + 1)
+        head = file.read(HEAD_BYTES)
+        if not is_dicom(head):
+            check_known(head)  # a file of gigabytes that is none costs a look at its first bytes
+        check_fits(size, "the bytes of its file")
+        file.seek(0)
         return file.read(size + 1)
 
 

@@ -2,27 +2,36 @@
 
 A decoder may fill the missing part of a truncated image with grey and report nothing; a mask drawn on that
 would look like a finding. And a few hundred bytes can claim gigapixels. Both are seen here, before decoding.
+The size is the one that the decoder goes by: libjpeg-turbo's own of a JPEG, those of the libraries of HEIC
+and AVIF; of PNG, BMP and WebP, numbers that are at one place of the file and nowhere else; of TIFF, what
+`tiff` tells its decompressors.
 """
 
 import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from biounet_edge.errors import ImageError
+from biounet_edge.photographs.exif import defined, orientation_of
+from biounet_edge.photographs.heif import format_of, read_heif
+from biounet_edge.photographs.jpeg import MAX_SCANS, read_markers, read_size
+from biounet_edge.photographs.tiff import TiffPage, missing_part, read_page
 
-MAX_SCANS = 100
-"""Most scans of a JPEG that are decoded. Encoders write about ten; thousands of empty ones keep a decoder
-busy for hours, because each passes over all pixels."""
+MAX_PROFILE_BYTES = 16 * 1024**2
+"""Longest colour profile that is read, in bytes; those of cameras and displays have a few kilobytes."""
 
-Format = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP"]
+HEAD_BYTES = 256
+"""As many of a file's first bytes say what it is."""
+
+Format = Literal["JPEG", "PNG", "BMP", "TIFF", "WebP", "HEIC", "AVIF"]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """The part of a file's header that decides whether it is decoded."""
+    """The part of a file's header that decides whether and how it is decoded."""
 
     format: Format
     """Container format, detected by the first bytes and never by the file's name."""
@@ -30,6 +39,39 @@ class ImageHeader:
     """Height in pixels as stored, before any EXIF rotation."""
     width: int
     """Width in pixels as stored, before any EXIF rotation."""
+    orientation: int = 1
+    """EXIF orientation, 1 to 8."""
+    profile: bytes | None = field(default=None, repr=False)
+    """The embedded ICC profile."""
+    bits: int = 8
+    """Bits per sample."""
+    missing: str | None = None
+    """Why the file is not whole; None where nothing is missing."""
+    page: TiffPage | None = field(default=None, repr=False)
+    """Of a TIFF, the page that is read."""
+    scans: int = 1
+    """Of a JPEG, the number of scans."""
+
+    def needed_bytes(self, reduction: int = 1) -> int:
+        """Return about how much memory decoding takes beside the file; measured, and rounded up.
+
+        Args:
+            reduction: What the sides are divided by while decoding.
+
+        Returns:
+            Bytes.
+        """
+        pixels, factor = self.height * self.width, 6.0
+        if self.format == "JPEG":  # the coefficients of several scans are held until the last
+            factor = 3 / reduction**2 + (6 if self.scans > 1 else 0)
+        elif self.page is not None:
+            stored = self.page.samples * (1 if self.bits <= 8 else 4)
+            factor = stored * (1 if self.page.compression in ("none", "deflate", "JPEG") else 3) + 3
+        elif self.bits == 16:
+            factor = 15.0
+        elif self.format != "PNG" and self.format != "BMP":  # decoders that make planes first
+            factor = 12.0
+        return int(pixels * (factor + (3 / reduction**2 if self.orientation > 1 else 0)))
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -39,218 +81,200 @@ def read_header(data: bytes) -> ImageHeader:
         data: The file's bytes.
 
     Returns:
-        Format and size in pixels.
+        Format, size in pixels, and what else decides how it is decoded.
 
     Raises:
-        ImageError: If the bytes are none of the five formats, or the header is cut off or makes no sense.
+        ImageError: If the bytes are none of these formats, or the header is cut off or makes no sense.
     """
     if not data:
         raise ImageError("the file is empty")
-    for form, magic, size in _FORMATS:
+    for form, magic, read in _FORMATS:
         if magic.match(data):
             try:
-                height, width = size(data)
+                header = read(data)
             except (struct.error, IndexError, OverflowError) as error:
                 raise ImageError(f"the {form} image is truncated: its header is incomplete") from error
-            if height < 1 or width < 1:
-                raise ImageError(f"the {form} header is damaged: it says {width} x {height} pixels")
-            return ImageHeader(form, height, width)
-    # What it begins with may be text about a patient, and messages are kept.
-    raise ImageError(
-        "the file is not an image in a known format: expected JPEG, PNG, BMP, TIFF, WebP or DICOM"
-    )
+            if header.height < 1 or header.width < 1:
+                raise ImageError(
+                    f"the {form} header is damaged: it says {header.width} x {header.height} pixels"
+                )
+            return header
+    if format_of(data[:HEAD_BYTES]):
+        heif = read_heif(data)
+        return ImageHeader(
+            heif.format, heif.height, heif.width, heif.orientation, heif.profile, missing=heif.missing
+        )
+    check_known(data[:HEAD_BYTES])
+    raise AssertionError("the loop above knows every format")
 
 
-def check_complete(data: bytes, header: ImageHeader) -> None:
+def check_known(head: bytes) -> None:
+    """Reject a file that is no image by its first bytes.
+
+    Args:
+        head: Its first `HEAD_BYTES`.
+
+    Raises:
+        ImageError: If they are those of no format that is read; DICOM is not looked for.
+    """
+    if format_of(head) is None and not any(magic.match(head) for _, magic, _ in _FORMATS):
+        # What it begins with may be text about a patient, and messages are kept.
+        raise ImageError(
+            "the file is not an image in a known format: expected JPEG, PNG, BMP, TIFF, WebP, AVIF, HEIC or "
+            "DICOM"
+        )
+
+
+def check_complete(header: ImageHeader) -> None:
     """Reject an image whose file ends before its pixels do.
 
     Args:
-        data: The file's bytes.
-        header: What `read_header` found in them.
+        header: From `read_header`.
 
     Raises:
         ImageError: If the file is truncated, or a PNG checksum is wrong.
     """
-    try:
-        missing = _damage(data, header)
-    except (struct.error, IndexError, OverflowError) as error:
-        raise ImageError(f"the {header.format} image is truncated: its header is incomplete") from error
-    if missing:
-        raise ImageError(f"the {header.format} image is truncated or damaged: {missing}")
-
-
-def _damage(data: bytes, header: ImageHeader) -> str | None:
-    match header.format:
-        case "JPEG":
-            return _jpeg_damage(data)
-        case "PNG":
-            return _png_damage(data)
-        case "BMP":
-            return _short_of(_bmp_end(data, header), len(data))
-        case "WebP":
-            return _short_of(struct.unpack_from("<I", data, 4)[0] + 8, len(data))
-        case "TIFF":
-            return _short_of(_tiff_end(data), len(data))
+    if header.missing:
+        raise ImageError(f"the {header.format} image is truncated or damaged: {header.missing}")
 
 
 def _short_of(expected: int, actual: int) -> str | None:
     return f"it needs {expected:,} bytes and the file has {actual:,}" if actual < expected else None
 
 
-# JPEG: ITU-T T.81, annex B
-
-_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # no stuffed zero, restart marker or fill byte
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield (marker, position of its length field) up to EOI, skipping the entropy-coded data."""
-    position = 2
-    while position + 2 <= len(data):
-        if data[position] != 0xFF:
-            return
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        yield marker, position + 2
-        if marker == 0xD9:
-            return
-        position += 2 + struct.unpack_from(">H", data, position + 2)[0]
-        if marker == 0xDA:
-            found = _MARKER_AFTER_SCAN.search(data, position)
-            if found is None:
-                return
-            position = found.start()
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    for marker, position in _jpeg_segments(data):
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # SOF but DHT, JPG, DAC
-            height, width = struct.unpack_from(">xxxHH", data, position)
-            return height, width
-    raise ImageError("the JPEG image is truncated: its header is incomplete")
-
-
-def _jpeg_damage(data: bytes) -> str | None:
-    try:
-        markers = [marker for marker, _ in _jpeg_segments(data)]
-    except struct.error:
-        markers = []
-    if 0xDA not in markers or markers[-1] != 0xD9:
-        return "its end marker is missing"
-    if (scans := markers.count(0xDA)) > MAX_SCANS:
-        return f"it has {scans:,} scans, at most {MAX_SCANS} are read"
-    return None
+def _read_jpeg(data: bytes) -> ImageHeader:
+    markers = read_markers(data)
+    if not markers.scans:
+        raise ImageError("the JPEG image is truncated: its header is incomplete")
+    missing = None
+    if not markers.is_whole:
+        missing = "its end marker is missing"
+    elif markers.scans > MAX_SCANS:
+        missing = f"it has {markers.scans:,} scans, at most {MAX_SCANS} are read"
+    orientation = orientation_of(markers.exif)
+    return ImageHeader(
+        "JPEG", *read_size(data), orientation, markers.profile, missing=missing, scans=markers.scans
+    )
 
 
 # PNG: ISO/IEC 15948, section 5
 
 
-def _png_size(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from(">II", data, 16)
-    return height, width
+def _read_png(data: bytes) -> ImageHeader:
+    length, kind, width, height, bits = struct.unpack_from(">I4sIIB", data, 8)
+    if (length, kind) != (13, b"IHDR"):
+        raise ImageError("the PNG header is damaged: it does not begin with the chunk IHDR")
+    missing: str | None = "its end chunk is missing"
+    exif = profile = None
+    for position, kind, content in _png_chunks(data):
+        end = position + 8 + len(content)
+        checksum = zlib.crc32(content, zlib.crc32(kind))
+        if end + 4 > len(data):
+            break
+        if checksum != struct.unpack_from(">I", data, end)[0]:
+            missing = f"the checksum of its chunk at byte {position:,} is wrong"
+            break
+        if kind == b"IEND":
+            missing = None
+            break
+        if kind == b"eXIf" and exif is None:
+            exif = bytes(content)
+        elif kind == b"iCCP" and profile is None:
+            profile = _png_profile(bytes(content))
+    return ImageHeader("PNG", height, width, orientation_of(exif), profile, bits, missing)
 
 
-def _png_damage(data: bytes) -> str | None:
+def _png_chunks(data: bytes) -> Iterator[tuple[int, bytes, memoryview]]:
+    """Yield position, kind and content of each chunk."""
     position = 8
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(memoryview(data)[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return f"the checksum of its chunk at byte {position:,} is wrong"
-        if kind == b"IEND":
-            return None
-        position = end + 4
-    return "its end chunk is missing"
+        yield position, kind, memoryview(data)[position + 8 : position + 8 + length]
+        position += 12 + length
+
+
+def _png_profile(content: bytes) -> bytes:
+    packed = content.partition(b"\0")[2]  # after the name and the method
+    try:
+        return zlib.decompressobj().decompress(packed[1:], MAX_PROFILE_BYTES)
+    except zlib.error as error:
+        raise ImageError("the PNG image is damaged: its colour profile cannot be unpacked") from error
 
 
 # BMP: Microsoft, BITMAPINFOHEADER
 
 
-def _bmp_size(data: bytes) -> tuple[int, int]:
-    if struct.unpack_from("<I", data, 14)[0] == 12:  # OS/2 header
-        width, height = struct.unpack_from("<HH", data, 18)
-    else:
-        width, height = struct.unpack_from("<ii", data, 18)  # negative height: rows from the top
-    return abs(height), width
-
-
-def _bmp_end(data: bytes, header: ImageHeader) -> int:
-    old = struct.unpack_from("<I", data, 14)[0] == 12
+def _read_bmp(data: bytes) -> ImageHeader:
+    old = struct.unpack_from("<I", data, 14)[0] == 12  # OS/2 header
+    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
+    height = abs(height)  # negative: rows from the top
     offset: int = struct.unpack_from("<I", data, 10)[0]
     bits: int = struct.unpack_from("<H", data, 24 if old else 28)[0]
     compression = 0 if old else struct.unpack_from("<I", data, 30)[0]
-    if compression in (1, 2):  # run-length coded: the size cannot be told from the header
-        return offset
-    return offset + (header.width * bits + 31) // 32 * 4 * header.height
+    end = offset
+    if compression not in (1, 2):  # run-length coded: the size cannot be told from the header
+        end += (width * bits + 31) // 32 * 4 * height
+    return ImageHeader("BMP", height, width, missing=_short_of(end, len(data)))
 
 
 # WebP: RFC 9649
 
+_METADATA = frozenset({b"EXIF", b"ICCP", b"XMP "})
 
-def _webp_size(data: bytes) -> tuple[int, int]:
-    kind = data[12:16]
+_WEBP_ZEROS = 2048
+"""Zeros in a row that no encoder writes: an arithmetic coder has none, and without loss they would stand for
+more than 20 megapixels of one colour."""
+
+
+def _read_webp(data: bytes) -> ImageHeader:
+    kind, orientation, profile = data[12:16], 1, None
     if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return height & 0x3FFF, width & 0x3FFF
-    if kind == b"VP8L":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    elif kind == b"VP8L":
         bits = struct.unpack_from("<I", data, 21)[0]
-        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
-    if kind == b"VP8X":
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8X":
         width, height = (int.from_bytes(data[start : start + 3], "little") + 1 for start in (24, 27))
         struct.unpack_from("<I", data, 26)  # raises where the header is cut off
-        return height, width
-    raise ImageError("the WebP header is damaged: its first chunk is of no known kind")
+        chunks = {kind: data[start:end] for kind, start, end in _riff_chunks(data) if kind in _METADATA}
+        orientation, profile = orientation_of(_bare_exif(chunks.get(b"EXIF"))), chunks.get(b"ICCP")
+    else:
+        raise ImageError("the WebP header is damaged: its first chunk is of no known kind")
+    missing = _short_of(struct.unpack_from("<I", data, 4)[0] + 8, len(data))
+    if missing is None and any(
+        data.find(bytes(_WEBP_ZEROS), start, end) >= 0
+        for kind, start, end in _riff_chunks(data)
+        if kind not in _METADATA
+    ):
+        missing = "a part of its data reads as zeros, as after a disk error"
+    return ImageHeader("WebP", height, width, orientation, profile, missing=missing)
 
 
-# TIFF: TIFF 6.0 and BigTIFF; the first image of the file
-
-_TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_TIFF_TAGS = frozenset({256, 257, 273, 279, 324, 325})  # width, height; where strips and tiles are, how long
-_TIFF_VALUES = 1 << 22  # of one tag: more strips than rows, and more tiles than MAX_PIXELS has
-
-
-def _tiff_tags(data: bytes) -> dict[int, tuple[int, ...]]:
-    """Read the tags that are needed of the first directory; any other may claim as much as it likes."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    pointer, count, entry_bytes, inline = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)
-    start = struct.unpack_from(order + pointer, data, 8 if big else 4)[0]
-    entries = struct.unpack_from(order + count, data, start)[0]
-    start += struct.calcsize(count)
-    tags: dict[int, tuple[int, ...]] = {}
-    for position in range(start, start + min(entries, 4096) * entry_bytes, entry_bytes):
-        tag, kind, values = struct.unpack_from(order + "HH" + pointer, data, position)
-        if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES:
-            continue
-        code = f"{order}{values}{_TIFF_TYPES[kind]}"
-        where = position + entry_bytes - inline
-        if values > min(len(data), _TIFF_VALUES):
-            raise IndexError(f"tag {tag} claims {values} values")
-        if struct.calcsize(code) > inline:
-            where = struct.unpack_from(order + pointer, data, where)[0]
-        tags[tag] = struct.unpack_from(code, data, where)
-    return tags
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the content of each chunk."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, position)
+        yield kind, position + 8, position + 8 + length
+        position += 8 + length + length % 2
 
 
-def _tiff_size(data: bytes) -> tuple[int, int]:
-    tags = _tiff_tags(data)
-    return tags.get(257, (0,))[0], tags.get(256, (0,))[0]
+def _bare_exif(block: bytes | None) -> bytes | None:
+    """Take off the prefix that belongs to JPEG and that some write into WebP, too."""
+    return block.removeprefix(b"Exif\0\0") if block else None
 
 
-def _tiff_end(data: bytes) -> int:
-    tags = _tiff_tags(data)
-    offsets = tags.get(273) or tags.get(324) or ()  # strips or tiles
-    lengths = tags.get(279) or tags.get(325) or ()
-    return max((offset + length for offset, length in zip(offsets, lengths, strict=False)), default=0)
+def _read_tiff(data: bytes) -> ImageHeader:
+    page = read_page(data)
+    missing = missing_part(data, page)
+    orientation = defined(page.orientation)
+    return ImageHeader("TIFF", page.height, page.width, orientation, page.profile, page.bits, missing, page)
 
 
-_FORMATS: tuple[tuple[Format, re.Pattern[bytes], Callable[[bytes], tuple[int, int]]], ...] = (
-    ("JPEG", re.compile(rb"\xff\xd8\xff"), _jpeg_size),
-    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), _png_size),
-    ("BMP", re.compile(rb"BM"), _bmp_size),
-    ("TIFF", re.compile(rb"(II(\x2a|\x2b)\x00|MM\x00(\x2a|\x2b))"), _tiff_size),
-    ("WebP", re.compile(rb"RIFF....WEBP", re.DOTALL), _webp_size),
+_FORMATS: tuple[tuple[Format, re.Pattern[bytes], Callable[[bytes], ImageHeader]], ...] = (
+    ("JPEG", re.compile(rb"\xff\xd8\xff"), _read_jpeg),
+    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), _read_png),
+    ("BMP", re.compile(rb"BM"), _read_bmp),
+    ("TIFF", re.compile(rb"(II(\x2a|\x2b)\x00|MM\x00(\x2a|\x2b))"), _read_tiff),
+    ("WebP", re.compile(rb"RIFF....WEBP", re.DOTALL), _read_webp),
 )

@@ -5,6 +5,8 @@ checksum once its content was read.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import ImageError
-from biounet_edge.photographs.decoding import Photograph, read_photograph
+from biounet_edge.photographs.decoding import Photograph, opened_photograph
 from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.photographs.file import frame_checksum, read_file, turn_of
 
@@ -29,7 +31,7 @@ class OpenSource(Protocol):
     sha256: str | None
     """SHA-256 of its content, in hexadecimal; None before it is read, and of pixels."""
 
-    def read(self, height: int, width: int) -> Photograph:
+    def read(self, height: int, width: int) -> AbstractContextManager[Photograph]:
         """Decode as many pixels as the network and an overlay need.
 
         Args:
@@ -37,7 +39,7 @@ class OpenSource(Protocol):
             width: Input width in pixels.
 
         Returns:
-            The photograph.
+            The photograph, for a block in which its pixels are used: other large ones wait for its end.
 
         Raises:
             ImageError: If it cannot be read whole or is too large; the message is the reason.
@@ -67,14 +69,15 @@ class _Pixels:
         self.name, self._pixels = "<array>", pixels
         self.sha256: str | None = None
 
-    def read(self, height: int, width: int) -> Photograph:
+    @contextmanager
+    def read(self, height: int, width: int) -> Iterator[Photograph]:
         pixels = self._pixels
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
             raise ImageError(
                 f"expected RGB pixels of shape (height, width, 3) and type uint8, got {pixels.shape} "
                 f"{pixels.dtype}"
             )
-        return Photograph(pixels, (pixels.shape[0], pixels.shape[1]))
+        yield Photograph(pixels, (pixels.shape[0], pixels.shape[1]))
 
 
 class _Content:
@@ -82,9 +85,11 @@ class _Content:
         self.name, self._data = "<bytes>", data
         self.sha256: str | None = None
 
-    def read(self, height: int, width: int) -> Photograph:
+    @contextmanager
+    def read(self, height: int, width: int) -> Iterator[Photograph]:
         self.sha256 = hashlib.sha256(self._data).hexdigest()
-        return read_photograph(self._data, height, width)
+        with opened_photograph(self._data, height, width) as photograph:
+            yield photograph
 
 
 class _File:
@@ -92,13 +97,14 @@ class _File:
         self.name, self._path = name, path
         self.sha256: str | None = None
 
-    def read(self, height: int, width: int) -> Photograph:
+    @contextmanager
+    def read(self, height: int, width: int) -> Iterator[Photograph]:
         with turn_of(self._path):
             data = read_file(self._path)
             self.sha256 = hashlib.sha256(data).hexdigest()
-            photograph = read_photograph(data, height, width)
-            del data  # before another large file is read
-        return photograph
+            with opened_photograph(data, height, width) as photograph:
+                del data
+                yield photograph
 
 
 class _FrameOfFile:
@@ -108,10 +114,13 @@ class _FrameOfFile:
         self.name, self._frame = str(frame), frame
         self.sha256: str | None = None
 
-    def read(self, height: int, width: int) -> Photograph:
+    @contextmanager
+    def read(self, height: int, width: int) -> Iterator[Photograph]:
         self.sha256 = frame_checksum(self._frame)
-        photograph = read_photograph(self._frame, height, width)
-        if frame_checksum(self._frame) != self.sha256:
-            self.sha256 = None  # which of the two contents was decoded cannot be told
-            raise ImageError("the file changed while it was read: wait until it is complete and start again")
-        return photograph
+        with opened_photograph(self._frame, height, width) as photograph:
+            if frame_checksum(self._frame) != self.sha256:
+                self.sha256 = None  # which of the two contents was decoded cannot be told
+                raise ImageError(
+                    "the file changed while it was read: wait until it is complete and start again"
+                )
+            yield photograph

@@ -11,7 +11,8 @@ from biounet_edge.results.kinds import Save
 from biounet_edge.version import __version__
 
 _LIBRARIES = (
-    "numpy", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "highdicom",
+    "numpy", "pillow", "pillow-heif", "simplejpeg", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg",
+    "pylibjpeg-openjpeg", "pylibjpeg-rle", "highdicom",
 )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ import * as ort from "onnxruntime-node";
 import sharp from "sharp";
 import { stretchArea } from "./resize.mjs";
 
+const SAME_WITHIN = 3; // grey levels
+
 /**
  * Loads the graph of a level.
  *
@@ -29,6 +31,27 @@ export async function openBundle(folder, level = "classify") {
 }
 
 /**
+ * Decodes a photograph as the network was trained to see it: upright, 8 bits, sRGB.
+ *
+ * @param {string | Buffer} source Path of an image file, or its bytes.
+ * @returns {Promise<{data: Buffer, info: {width: number, height: number}}>} RGB values and their size.
+ */
+export async function decode(source) {
+  const read = (ignoreIcc) =>
+    sharp(source, { autoOrient: true, ignoreIcc, failOn: "warning" })
+      .removeAlpha()
+      .toColourspace("srgb")
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+  const stored = await read(true);
+  if (!(await sharp(source).metadata()).icc) return stored;
+  // A profile that hardly changes a colour is a copy of sRGB: then the values stay as they are.
+  const converted = await read(false);
+  const changes = stored.data.some((value, i) => Math.abs(value - converted.data[i]) > SAME_WITHIN);
+  return changes ? converted : stored;
+}
+
+/**
  * Reads one photograph.
  *
  * @param {{manifest: object, session: ort.InferenceSession}} bundle From openBundle.
@@ -37,12 +60,7 @@ export async function openBundle(folder, level = "classify") {
  */
 export async function predict({ manifest, session }, source) {
   const { name, height, width } = manifest.input;
-  // Upright by the EXIF orientation; values as stored, because no colour profile is applied in training.
-  const { data, info } = await sharp(source, { autoOrient: true, ignoreIcc: true, failOn: "truncated" })
-    .removeAlpha()
-    .toColourspace("srgb")
-    .raw()
-    .toBuffer({ resolveWithObject: true });
+  const { data, info } = await decode(source);
   const pixels = stretchArea(data, [info.height, info.width], [height, width]);
   const outputs = await session.run({ [name]: new ort.Tensor("uint8", pixels, [1, height, width, 3]) });
   const melanoma = outputs.melanoma_probability.data[0];

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageCms
 
 from biounet_edge import INDICATORS, Predictor, default_bundle
 
@@ -85,3 +86,17 @@ def test_node_refuses_a_bundle_of_another_format(predict, tmp_path):
     result = predict(SAMPLES[0], bundle=tmp_path)
     assert result.returncode != 0
     assert "expected a bundle of format 1 or 2, got format 3" in result.stderr
+
+
+@pytest.mark.parametrize("profile", ["red is green", "sRGB"])
+def test_node_applies_the_profiles_that_python_applies(predict, tmp_path, profile):
+    """A profile that exchanges colours, and one that is sRGB."""
+    path, icc = tmp_path / "profiled.jpg", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if profile == "red is green":
+        red, green = (icc.index(name) + 4 for name in (b"rXYZ", b"gXYZ"))
+        icc = icc[:red] + icc[green : green + 8] + icc[red + 8 :]
+    Image.open(SAMPLES[0]).save(path, quality=95, icc_profile=icc)
+    found = json.loads(predict(path).stdout)
+    with Predictor(device="cpu", precision="float32", level="classify") as predictor:
+        expected = predictor.predict(path).melanoma_probability
+    assert found["melanoma_probability"] == pytest.approx(expected, abs=1e-3)

@@ -4,10 +4,12 @@ import importlib.util
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, features
 
 if importlib.util.find_spec("atheris") is None:
     pytest.skip(
@@ -43,6 +45,19 @@ def test_fuzzed_images_end_in_known_errors(tmp_path, photograph, write_image):
     suffixes = (".jpg", ".png", ".bmp", ".tiff", ".webp")
     paths = [write_image(tmp_path / f"small{suffix}", small) for suffix in suffixes]
     fuzz("image", tmp_path, {path.name: path.read_bytes() for path in paths})
+
+
+def test_fuzzed_tiff_and_heif_end_in_known_errors(tmp_path, photograph):
+    small, corpus = Image.fromarray(np.ascontiguousarray(photograph[::6, ::6])), {}
+    for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
+        file = BytesIO()
+        small.save(file, "TIFF", compression=name, tiffinfo={317: 2} if name == "tiff_adobe_deflate" else {})
+        corpus[name] = file.getvalue()
+    if features.check("avif"):
+        file = BytesIO()
+        small.save(file, "AVIF")
+        corpus["avif"] = file.getvalue()
+    fuzz("image", tmp_path, corpus)
 
 
 def test_fuzzed_dicom_ends_in_known_errors(tmp_path, photograph):

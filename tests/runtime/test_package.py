@@ -17,6 +17,8 @@ from biounet_edge.indicators import INDICATORS, indicator_label
 
 PACKAGE = Path(biounet_edge.__file__).parent
 FORBIDDEN = {"torch", "torchvision", "train", "export", "onnx", "onnx_gradcam", "sklearn", "PIL"}
+ALLOWED = {f"photographs/{name}.py": {"PIL"} for name in ("colour", "heif", "tiff_samples")}
+"""What Pillow is for: LittleCMS, AVIF and libtiff."""
 
 
 def imported_packages(source: str) -> set[str]:
@@ -34,7 +36,8 @@ def imported_packages(source: str) -> set[str]:
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix()
 )
 def test_no_module_imports_torch_train_or_export(path):
-    assert imported_packages(path.read_text(encoding="utf-8")) & FORBIDDEN == set()
+    allowed = ALLOWED.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert imported_packages(path.read_text(encoding="utf-8")) & FORBIDDEN == allowed
 
 
 def test_imported_packages_looks_inside_functions():

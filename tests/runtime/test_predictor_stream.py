@@ -5,7 +5,7 @@ import time
 import pytest
 
 from biounet_edge import BackendUnavailableError, ImageError, InputError, PredictionFailure, Predictor
-from biounet_edge.photographs.decoding import decode, read_photograph
+from biounet_edge.photographs.decoding import decode, opened_photograph
 
 from .predictions import assert_same
 
@@ -156,7 +156,7 @@ def test_stream_goes_on_where_an_image_does_not_fit_into_the_memory(predictor, p
     def too_large(data, height, width):
         raise MemoryError
 
-    monkeypatch.setattr("biounet_edge.photographs.source.read_photograph", too_large)
+    monkeypatch.setattr("biounet_edge.photographs.source.opened_photograph", too_large)
     (failure,) = predictor.stream([paths[0]])
     assert failure.error == "the image is too large for the memory that is free now"
     assert failure.sha256 is None
@@ -170,9 +170,9 @@ def test_stream_holds_one_large_file_at_a_time(predictor, paths, monkeypatch):
         most.append(len(held))
         time.sleep(0.02)
         held.pop()
-        return read_photograph(data, height, width)
+        return opened_photograph(data, height, width)
 
-    monkeypatch.setattr("biounet_edge.photographs.source.read_photograph", read)
+    monkeypatch.setattr("biounet_edge.photographs.source.opened_photograph", read)
     monkeypatch.setattr("biounet_edge.photographs.file.LARGE_FILE_BYTES", 100)
     assert not any(isinstance(outcome, PredictionFailure) for outcome in predictor.stream(paths))
     assert max(most) == 1
@@ -187,7 +187,7 @@ def test_failure_has_the_checksum_of_the_content_only_where_it_is_the_contents(
     def fail(*_):
         raise ImageError("the image cannot be decoded") from cause
 
-    monkeypatch.setattr("biounet_edge.photographs.source.read_photograph", fail)
+    monkeypatch.setattr("biounet_edge.photographs.source.opened_photograph", fail)
     (outcome,) = predictor.stream([b"content"])
     assert outcome.error == "the image cannot be decoded"
     assert (outcome.sha256 is not None) == isinstance(cause, ValueError)

@@ -11,6 +11,7 @@ from biounet_edge.errors import ImageError
 from biounet_edge.photographs.dicom.codestream import Layout, check_codestream, is_ordinary_jpeg
 from biounet_edge.photographs.dicom.content import Frame, is_dicom
 from biounet_edge.photographs.dicom.header import DicomHeader, check_photograph, open_header, reason
+from biounet_edge.photographs.memory import room_for
 
 _AS_IN_FILES = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "MONOCHROME2")  # as JPEG files have colours
 _UNDEFINED = 0xFFFFFFFF
@@ -67,8 +68,10 @@ def read_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray[n
         )
     if number is not None and not 1 <= number <= header.frames:
         raise ImageError(f"the DICOM file has no frame {number}: it holds {header.frames}")
+    samples = header.height * header.width * header.samples * (2 if header.bits_allocated > 8 else 1)
     try:
-        return _decode(file, header, (number or 1) - 1)
+        with room_for(4 * samples, f"its {header.width:,} x {header.height:,} pixels"):
+            return _decode(file, header, (number or 1) - 1)
     except ImageError:
         raise
     except MemoryError as error:

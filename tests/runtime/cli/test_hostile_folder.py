@@ -51,7 +51,9 @@ def hostile(tmp_path, photograph, write_image, monkeypatch) -> Path:
     (bad / "empty.png").touch()
     (bad / "cut.jpg").write_bytes(jpg[: len(jpg) // 2])
     (bad / "text.jpg").write_text("=no image")
-    (bad / "huge.jpg").write_bytes(b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\x00\xff\x00\x01\x01\x11\x00")
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    header = b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\x00\xff\x00\x01\x01\x11\x00"
+    (bad / "huge.jpg").write_bytes(header + scan)
     (bad / "bomb.tif").write_bytes(
         b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", 273, 4, 2**31, 8) + b"\0" * 32
     )
@@ -71,7 +73,7 @@ BAD = {
     "cut.jpg": "the JPEG image is truncated or damaged: its end marker is missing",
     "text.jpg": "the file is not an image in a known format",
     "huge.jpg": "the image is too large: 65280 x 65280 pixels",
-    "bomb.tif": "the TIFF image is truncated: its header is incomplete",
+    "bomb.tif": "the TIFF image is damaged: its tags claim more bytes than the file has",
     "gone.png": "there is no such file",
     "self.png": "there is no such file",
     "device.png": "this is not a regular file",

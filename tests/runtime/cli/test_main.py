@@ -341,3 +341,20 @@ def test_predict_finds_the_demo_bundle_by_itself(folder, tmp_path, monkeypatch, 
     assert result.exit_code == 0, result.output
     with Predictor() as predictor:
         assert predictor.bundle.checksum == bundle.checksum
+
+
+def test_predict_counts_what_it_leaves_out(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (folder / "photo.heic").touch()
+    (folder / "@eaDir").mkdir()
+    first = run("predict", folder, "--output", folder / "predictions", "--level", "classify")
+    assert first.exit_code == 0, first.output
+    result = run("predict", folder, "--output", tmp_path / "out", "--level", "classify")
+    assert "left out: 1 folder with results of biounet-edge" in result.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["images"], summary["read"], summary["failed"]) == (5, 5, 0)
+    assert {part["reason"]: (part["count"], part["kinds"]) for part in summary["left_out"]} == {
+        "folders that a system keeps beside photographs": (1, ["@eaDir"]),
+        "folders with results of biounet-edge": (1, []),
+        "photographs in formats that are not read": (1, ["HEIC"]),
+    }

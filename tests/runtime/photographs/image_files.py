@@ -71,7 +71,8 @@ def with_orientation(form: str, image: np.ndarray, orientation: int) -> bytes:
 
 def huge(form: str) -> bytes:
     if form == "JPEG":
-        return b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, 8, 65000, 65000, 1) + b"\x01\x11\0"
+        scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0"
+        return b"\xff\xd8\xff\xc0" + struct.pack(">HBHHB", 11, 8, 65000, 65000, 1) + b"\x01\x11\0" + scan
     if form == "PNG":
         return png(100_000, 100_000, 8, 2)
     if form == "BMP":

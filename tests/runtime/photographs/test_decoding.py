@@ -134,7 +134,7 @@ def test_decode_names_a_wrong_png_checksum(photograph):
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"not an image at all", "expected JPEG, PNG, BMP, TIFF, WebP or DICOM"),
+        (b"not an image at all", "expected JPEG, PNG, BMP, TIFF, WebP, AVIF, HEIC or DICOM"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "the JPEG image is truncated"),
         (png(0, 5, 8, 2), "the PNG header is damaged: it says 0 x 5 pixels"),
         (b"RIFF\x10\0\0\0WEBPABCDxxxxxxxxx", "the WebP header is damaged: its first chunk is of no kn"),
@@ -153,7 +153,7 @@ def test_decode_refuses_a_bmp_whose_header_ends_behind_its_size(length, photogra
 
 def test_decode_says_what_kind_it_cannot_decode():
     floats = cv2.imencode(".tiff", np.full((4, 4, 3), 0.5, np.float32))[1].tobytes()
-    with pytest.raises(ImageError, match="the TIFF image is damaged, or of a kind that cannot be decoded"):
+    with pytest.raises(ImageError, match="not read: it has 3 samples a pixel of 32 bits, floating"):
         decode(floats)
 
 
@@ -221,5 +221,35 @@ def test_decode_of_a_tiff_ignores_tags_that_claim_much(photograph):
 
 def test_decode_of_a_tiff_refuses_more_strips_than_an_image_can_have():
     data = b"MM\0\x2a" + struct.pack(">IHHHII", 8, 1, 273, 4, 2**31, 8) + b"\0" * 64
-    with pytest.raises(ImageError, match="the TIFF image is truncated: its header is incomplete"):
+    with pytest.raises(ImageError, match="damaged: its tags claim more bytes than the file has"):
         decode(data)
+
+
+@pytest.mark.parametrize("quality", [90, 101])
+def test_decode_refuses_a_webp_with_a_zeroed_sector(quality, photograph):
+    noisy = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    data = cv2.imencode(".webp", noisy, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+    middle = len(data) // 2
+    with pytest.raises(
+        ImageError, match="WebP image is truncated or damaged: a part of its data reads as zeros"
+    ):
+        decode(data[:middle] + bytes(4096) + data[middle + 4096 :])
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("suffix", [*LOSSLESS, ".jpg"])
+def test_decode_reads_a_large_image_of_one_colour(value, suffix):
+    flat = np.full((1500, 2000, 3), value, np.uint8)
+    np.testing.assert_array_equal(decode(encode(suffix, flat)), flat)
+
+
+def test_decode_refuses_a_png_that_ends_before_its_rows_do():
+    rows = zlib.compress(b"\0" + bytes(30))
+    with pytest.raises(ImageError, match="the PNG image is damaged, or of a kind that cannot be decoded"):
+        decode(png(10, 5, 8, 2, png_chunk(b"IDAT", rows)))
+
+
+def test_decode_refuses_a_png_that_does_not_begin_with_its_header():
+    data = png(10, 5, 8, 2)
+    with pytest.raises(ImageError, match="the PNG header is damaged: it does not begin with the chunk IHDR"):
+        decode(data[:8] + png_chunk(b"tEXt", b"IHDR") + data[8:])

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from biounet_edge import InputError
-from biounet_edge.photographs.discovery import discover
+from biounet_edge.photographs import discovery
+from biounet_edge.photographs.discovery import discover, look_through
 from biounet_edge.photographs.names import comparable as folded
 
 
@@ -134,7 +135,7 @@ def test_discover_takes_dots_for_a_name(tmp_path, name):
 
 def test_discover_reports_a_folder_without_images(tmp_path):
     touch(tmp_path, "notes.txt")
-    with pytest.raises(InputError, match=r"the folder .* holds no images: expected files ending in \.bmp, "):
+    with pytest.raises(InputError, match=r"the folder .* holds no images: expected files ending in \.avif, "):
         discover([tmp_path])
 
 
@@ -197,3 +198,57 @@ def test_discover_keeps_names_short_enough_for_what_comes_behind_them(tmp_path):
     stems = [image.stem for image in discover([tmp_path])]
     assert len(set(stems)) == 2
     assert all(len(stem) <= 200 for stem in stems)
+
+
+@pytest.fixture
+def without_heif(monkeypatch):
+    monkeypatch.setattr(discovery.importlib.util, "find_spec", lambda name: None)
+
+
+def left_out(*paths: Path) -> list[str]:
+    return [part.sentence for part in look_through(paths).left_out]
+
+
+@pytest.mark.parametrize(
+    "name", ["@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", "System Volume Information"]
+)
+def test_discover_leaves_out_what_systems_keep_beside_photographs(tmp_path, name):
+    touch(tmp_path, "a.jpg", f"{name}/a.jpg/THUMB.jpg", f"sub/{name}/b.jpg", "sub/c.jpg")
+    assert found(tmp_path) == [("a.jpg", "a"), ("c.jpg", "sub/c")]
+    assert left_out(tmp_path) == [f"2 folders that a system keeps beside photographs: {name}"]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"journal": 1, "anonymous": false}', '{"run": "a", "stem": "b", "files": {}}']
+)
+def test_discover_leaves_out_the_results_of_any_run(tmp_path, line):
+    touch(tmp_path, "a.jpg", "predictions/overlays/a.jpg", "deep/er/masks/a.png", "plain/b.jpg")
+    for folder in ("predictions", "deep/er"):
+        (tmp_path / folder / "journal.jsonl").write_text(line + "\n", encoding="utf-8")
+    (tmp_path / "plain" / "journal.jsonl").write_text("Dear diary\n", encoding="utf-8")
+    assert found(tmp_path) == [("a.jpg", "a"), ("b.jpg", "plain/b")]
+    assert "2 folders with results of biounet-edge" in left_out(tmp_path)
+
+
+def test_discover_reads_no_results_where_their_folder_is_named(tmp_path):
+    touch(tmp_path, "overlays/a.jpg")
+    (tmp_path / "journal.jsonl").write_text('{"journal": 1}\n', encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"holds no images: .*; left out: 1 folder with results of biounet-edge"
+    ):
+        discover([tmp_path])
+
+
+def test_what_is_left_out_is_counted_by_reason(tmp_path, without_heif):
+    touch(tmp_path, "a.jpg", "b.HEIC", "c.heic", "sub/d.cr2", ".hidden.jpg", "notes.txt", "Mueller.scan")
+    assert left_out(tmp_path) == [
+        "1 hidden file or folder",
+        "2 files that are no photographs",
+        '3 photographs in formats that are not read: CR2, HEIC (pip install "biounet-edge[heif]" reads HEIC)',
+    ]
+
+
+def test_discover_finds_heic_where_it_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(discovery.importlib.util, "find_spec", lambda name: object())
+    touch(tmp_path, "a.HEIC", "b.avif")
+    assert found(tmp_path) == [("a.HEIC", "a"), ("b.avif", "b")]

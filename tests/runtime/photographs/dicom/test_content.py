@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from biounet_edge import InputError, PredictionFailure
 from biounet_edge.cli.main import app
-from biounet_edge.photographs.decoding import read_photograph
+from biounet_edge.photographs.decoding import opened_photograph
 from biounet_edge.photographs.dicom.content import Frame, frames_of, is_dicom_file
 from biounet_edge.photographs.discovery import discover
 
@@ -135,9 +135,9 @@ def test_frame_of_a_file_that_changes_while_it_is_read_is_refused(
 
     def replace(*arguments):
         write(path, dataset(255 - frames, frames=2))
-        return read_photograph(*arguments)
+        return opened_photograph(*arguments)
 
-    monkeypatch.setattr("biounet_edge.photographs.source.read_photograph", replace)
+    monkeypatch.setattr("biounet_edge.photographs.source.opened_photograph", replace)
     (outcome,) = predictor.stream([Frame(path, 1)])
     assert outcome == PredictionFailure(
         f"{path}#1", "the file changed while it was read: wait until it is complete and start again"
