@@ -19,7 +19,6 @@ from train.gradcam import explain, stack_heatmaps
 from train.losses import (
     adversarial_perturbation,
     bernoulli_divergence,
-    explanation_supervision,
     mask_supervision,
     masked_bce,
     nt_xent,
@@ -45,14 +44,7 @@ class Subnetworks:
             parts["contrastive"] = Projection(network.encoder, network.projection_head)
         if stage.classification_batch:
             parts["classification"] = (
-                SupervisedClassifier(
-                    network.encoder,
-                    network.classification_head,
-                    network.mask_head,
-                    tuple(network.tasks.index(name) for name in network.indicators)
-                    if stage.explanation_supervision
-                    else (),
-                )
+                SupervisedClassifier(network.encoder, network.classification_head, network.mask_head)
                 if stage.mask_supervision
                 else Classifier(network.encoder, network.classification_head)
             )
@@ -181,8 +173,6 @@ class Iteration:
         engine, network = self.engine, self.subnetworks.network
         device = engine.device
         network.train()
-        if self.plan.stage.explanation_supervision:
-            network.encoder.eval()  # whose batch norm would mix the images that heatmaps explain
         losses = {}
         if material.contrastive is not None:
             views = self.batches.views(material.contrastive.to(device), self.plan, number).to(engine.dtype)
@@ -263,13 +253,12 @@ class Iteration:
         settings = self.plan.stage.adversarial
         if material.masks is not None:
             truth = self.batches.supervised(material.masks.to(self.engine.device), self.plan, number)
+            supervision = self.plan.stage.mask_supervision
 
             def loss_with_masks(outputs: Tensor) -> Tensor:
-                logits, of_truth = torch.split(
-                    outputs, [labels.shape[1], outputs.shape[1] - labels.shape[1]], dim=1
-                )
-                loss = masked_bce(self.engine.gather(logits), labels, weight)
-                return loss + self._mean(self._supervision(of_truth, truth))
+                logits, masks = torch.split(outputs, [labels.shape[1], truth[0].numel()], dim=1)
+                of_masks = self._mean(mask_supervision(masks.view(truth.shape), truth))
+                return masked_bce(self.engine.gather(logits), labels, weight) + supervision * of_masks
 
             return pixels, loss_with_masks
         if settings is None or material.adversarial is None:
@@ -284,17 +273,6 @@ class Iteration:
             return masked_bce(self.engine.gather(labelled), labels, weight) + settings.weight * divergence
 
         return torch.cat([pixels, unlabelled, perturbed]), loss_of
-
-    def _supervision(self, outputs: Tensor, truth: Tensor) -> Tensor:
-        """Loss of mask logits, and of the heatmaps if the stage explains, each with its weight."""
-        stage, places = self.plan.stage, truth[0].numel()
-        masks, heatmaps = torch.split(outputs, [places, outputs.shape[1] - places], dim=1)
-        loss = stage.mask_supervision * mask_supervision(masks.view(truth.shape), truth)
-        if not stage.explanation_supervision:
-            return loss
-        count, indicators, height, width = truth.shape
-        shape = (count, indicators, -1, height // 2, width // 2)
-        return loss + stage.explanation_supervision * explanation_supervision(heatmaps.view(shape), truth)
 
     def _perturbation(self, pixels: Tensor, number: int) -> Tensor:
         """Where the answers to images change fastest, shape (n, 3, H, W)."""

@@ -5,14 +5,13 @@ The exported graphs hold the same computation without autograd and are judged ag
 Source: Selvaraju et al., Grad-CAM, 2017, arXiv:1610.02391, equations 1 and 2.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.encoders import Encoder, Encoding
+from train.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -57,36 +56,6 @@ def explain(encoder: Encoder, classification_head: nn.Module, pixels: Tensor, ta
             for gradient, activation in zip(gradients, encoding.activations, strict=True)
         ]
     return Explanation(encoding.features.detach(), logits.detach(), raw)
-
-
-def explain_deep_blocks(encoder: Encoder, encoding: Encoding, logits: Tensor, tasks: Sequence[int]) -> Tensor:
-    """Compute the Grad-CAM heatmaps of the explained blocks at 1/16 and 1/32, for a loss to learn from.
-
-    Args:
-        encoder: The encoder, whose batch norm is in evaluation mode: otherwise it would mix the images.
-        encoding: What it gave, with its graph.
-        logits: Logits of its features, shape (N, T).
-        tasks: Indices of the J logits to explain.
-
-    Returns:
-        Heatmaps divided by their own maxima, in [0, 1], shape (N, J, D, H / 16, W / 16), with their graph; D
-        is `Encoder.deep`.
-    """
-    activations = encoding.activations[-encoder.deep() :]
-    size = activations[0].shape[-2:]
-    maps = []
-    for task in tasks:
-        gradients = torch.autograd.grad(logits[:, task].sum(), activations, create_graph=True)
-        raw = [
-            functional.relu((gradient.float().mean((2, 3), keepdim=True) * activation.float()).sum(1))
-            for gradient, activation in zip(gradients, activations, strict=True)
-        ]
-        maps.append(
-            torch.stack(
-                [functional.interpolate(r[:, None], size=size, mode="bilinear")[:, 0] for r in raw], dim=1
-            )
-        )
-    return divide_by_maximum(torch.stack(maps, dim=1))
 
 
 def divide_by_maximum(heatmaps: Tensor) -> Tensor:

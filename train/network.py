@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from biounet_edge.indicators import INDICATORS
-from train.encoders import FAMILIES, HEATMAPS, Encoder, Encoding, Family, share_convolutions
-from train.gradcam import explain_deep_blocks
+from train.encoders import FAMILIES, HEATMAPS, Encoder, Family, share_convolutions
 
 MELANOMA: Final = "melanoma"
 """Name of the diagnosis among the tasks of a classification head."""
@@ -202,58 +201,17 @@ class Classifier(nn.Module):
 
 
 class SupervisedClassifier(Classifier):
-    """f_Res with what expert masks supervise beside its logits: masks and, if wanted, heatmaps."""
+    """f_Res with masks beside its logits."""
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        classification_head: nn.Linear,
-        mask_head: MaskHead,
-        explained: tuple[int, ...],
-    ) -> None:
-        """Put the parts together.
-
-        Args:
-            encoder: Encoder of images.
-            classification_head: From its features to logits.
-            mask_head: From its skips to masks.
-            explained: Indices of the logits whose heatmaps are wanted.
-        """
+    def __init__(self, encoder: Encoder, classification_head: nn.Linear, mask_head: MaskHead) -> None:
         super().__init__(encoder, classification_head)
         self.mask_head = mask_head
-        self.explained = explained
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Answer about images.
-
-        Args:
-            pixels: Normalised images, shape (N, 3, H, W).
-
-        Returns:
-            For each image in a row: T logits, J mask logits of H / 8 * W / 8 places, and of each explained
-            logit D heatmaps of H / 16 * W / 16 places.
-        """
-        if not self.explained:
-            return self._answer(self.encoder(pixels))
-        hook = self.encoder.blocks()[self.encoder.SKIPS[-2]].register_forward_hook(_begin_graph)
-        try:
-            with torch.enable_grad():  # heatmaps are gradients, even where outputs are only gathered
-                return self._answer(self.encoder(pixels))
-        finally:
-            hook.remove()
-
-    def _answer(self, encoding: Encoding) -> Tensor:
-        logits = self.classification_head(encoding.features)
-        parts = [logits, self.mask_head(encoding.skips).flatten(1)]
-        if self.explained:
-            heatmaps = explain_deep_blocks(self.encoder, encoding, logits, self.explained)
-            parts.append(heatmaps.flatten(1).to(logits.dtype))
-        return torch.cat(parts, dim=1)
-
-
-def _begin_graph(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-    """Let a graph begin with a block's output where frozen blocks before it have begun none."""
-    return output if output.requires_grad else output.detach().requires_grad_()
+        """Logits, then mask logits row by row, shape (N, T + J * H / 8 * W / 8), of pixels (N, 3, H, W)."""
+        encoding = self.encoder(pixels)
+        masks = self.mask_head(encoding.skips)
+        return torch.cat([self.classification_head(encoding.features), masks.flatten(1)], dim=1)
 
 
 class Projection(nn.Module):

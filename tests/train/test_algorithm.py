@@ -122,46 +122,6 @@ def test_masks_supervise_the_encoder_by_their_weight(
     assert not torch.equal(networks[0].encoder.conv1.weight, networks[1].encoder.conv1.weight)
 
 
-def test_heatmaps_supervise_by_their_weight_and_in_parts_of_a_batch(
-    config: TrainConfig, data_root: Path
-) -> None:
-    images = ImageSet(read_source(config.data.annotated[0], data_root), 64, cache=True)
-
-    def loss_of(weight: float, micro_batch: int | None = None) -> tuple[float, torch.Tensor]:
-        torch.manual_seed(0)
-        stage = StageConfig(
-            epochs=1,
-            iterations=1,
-            contrastive_batch=0,
-            classification_batch=8,
-            segmentation_batch=0,
-            mask_supervision=1.0,
-            explanation_supervision=weight,
-        )
-        plan = Plan("x", stage, ("streaks", "globules", "melanoma"), ())
-        engine = Engine(Machine("cpu", "float64", micro_batch))
-        batches, network = (
-            Batches(config, images, images, Share()),
-            IndicatorNetwork(config.model.network, plan.tasks, ()),
-        )
-        engine.prepare(network)
-        network.encoder(torch.randn(16, 3, 64, 64, dtype=torch.float64))  # batch norm has seen something
-        statistics = network.encoder.bn1.running_mean.clone()
-        iteration = Iteration(engine, batches, plan, Subnetworks(network, stage, engine), 0.5)
-        (material,) = batches.load(plan, 0, 1)
-        loss = iteration.train(0, material, None)["classification"]
-        assert torch.equal(network.encoder.bn1.running_mean, statistics)
-        return loss, network.encoder.conv1.weight.detach()
-
-    (first, weights), (second, _) = loss_of(1.0), loss_of(3.0)
-    without = first - (second - first) / 2
-    assert second - first > 0.01
-    assert loss_of(2.0)[0] == pytest.approx(without + second - first)
-    in_parts, weights_in_parts = loss_of(1.0, micro_batch=3)
-    assert in_parts == pytest.approx(first)
-    torch.testing.assert_close(weights_in_parts, weights)
-
-
 @pytest.mark.parametrize(
     ("done", "part"),
     [

@@ -225,11 +225,6 @@ def test_pretraining_has_no_mask_to_learn(config_path: Path) -> None:
         ),
         (
             'augment = "mild"',
-            "explanation_supervision = 1.0",
-            "explanation_supervision goes with mask_supervision; set both",
-        ),
-        (
-            'augment = "mild"',
             "mask_supervision = 1.0\nadversarial = {}",
             "f_Res takes mask_supervision or adversarial, not both",
         ),

@@ -16,9 +16,8 @@ from train.data.dataset import normalise
 from train.encoders import FAMILIES, HEATMAPS, Encoder, Family, share_convolutions
 from train.encoders.efficientnet_lite0 import EfficientNetLite0
 from train.engine import Engine, Machine
-from train.gradcam import explain, explain_deep_blocks, stack_heatmaps
-from train.losses import explanation_supervision
-from train.network import IndicatorNetwork, NetworkConfig, SupervisedClassifier
+from train.gradcam import explain
+from train.network import IndicatorNetwork, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -227,58 +226,6 @@ def test_batch_norm_over_processes_stays_frozen(family: Family) -> None:
     frozen = [m for part in network.encoder.first(2) for m in part.modules()]
     assert any(isinstance(module, SharedBatchNorm) for module in frozen)
     assert not any(weight.requires_grad for module in frozen for weight in module.parameters())
-
-
-@families
-def test_deep_heatmaps_are_the_last_of_those_that_are_explained(family: Family) -> None:
-    torch.manual_seed(3)
-    network = IndicatorNetwork(config_of(family), ("streaks", "melanoma"))
-    for _ in range(10):
-        network.encoder(torch.randn(8, 3, 64, 64))
-    network.eval()
-    pixels = torch.randn(3, 3, 64, 64)
-    encoding = network.encoder(pixels)
-    logits = network.classification_head(encoding.features)
-    deep = explain_deep_blocks(network.encoder, encoding, logits, (0, 1))
-    assert deep.shape == (3, 2, {"resnet50": 4, "efficientnet_lite0": 5}[family], 4, 4)
-    for task in (0, 1):
-        raw = explain(network.encoder, network.classification_head, pixels, task).raw_heatmaps
-        assert max(float(r.max()) for r in raw[-deep.shape[2] :]) > 0
-        torch.testing.assert_close(deep[:, task], stack_heatmaps(raw, 4)[:, -deep.shape[2] :])
-
-
-@families
-def test_explained_places_are_learnt_by_what_is_not_frozen(family: Family) -> None:
-    torch.manual_seed(4)
-    network = IndicatorNetwork(config_of(family), ("streaks", "melanoma"))
-    for _ in range(10):
-        network.encoder(torch.randn(8, 3, 64, 64))
-    blocks = network.encoder.SKIPS[-2] + 1
-    network.freeze(blocks)
-    network.train()
-    network.encoder.eval()
-    classifier = SupervisedClassifier(
-        network.encoder, network.classification_head, network.mask_head, explained=(0,)
-    )
-    pixels, truth = torch.randn(8, 3, 64, 64), torch.zeros(8, 1, 8, 8)
-    truth[:, :, 2:6, :4] = 1
-    before = {name: weight.clone() for name, weight in network.named_parameters()}
-    adam, losses = torch.optim.Adam(filter(lambda w: w.requires_grad, network.parameters()), 1e-3), []
-    for _ in range(12):
-        outputs = classifier(pixels)
-        assert outputs.shape == (8, 2 + 64 + network.encoder.deep() * 16)
-        loss = explanation_supervision(outputs[:, 66:].view(8, 1, -1, 4, 4), truth)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
-    frozen = {f"encoder.{n}" for n, w in network.encoder.named_parameters() if not w.requires_grad}
-    assert frozen
-    assert all(torch.equal(dict(network.named_parameters())[name], before[name]) for name in frozen)
-    with torch.no_grad():  # as where a batch is computed in parts
-        torch.testing.assert_close(classifier(pixels).detach()[:, 66:], classifier(pixels)[:, 66:])
-    assert not network.encoder.blocks()[blocks - 1]._forward_hooks
 
 
 def test_lite0_has_one_width() -> None:

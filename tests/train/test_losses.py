@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.losses import explanation_supervision, mask_supervision, masked_bce, nt_xent, soft_dice
+from train.losses import mask_supervision, masked_bce, nt_xent, soft_dice
 
 
 def slow_nt_xent(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
@@ -186,22 +186,3 @@ def test_mask_supervision_of_unknown_masks_is_nothing_and_has_no_gradient() -> N
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()
-
-
-def test_explanation_supervision_is_the_dice_of_each_heatmap_with_the_filled_masks() -> None:
-    rng = np.random.default_rng(9)
-    heatmaps, truth = rng.uniform(size=(3, 1, 2, 4, 4)), (rng.uniform(size=(3, 1, 8, 8)) > 0.6).astype(float)
-    truth[1] = 0
-    truth[2] = np.nan
-    coarse = truth[0, 0].reshape(4, 2, 4, 2).mean((1, 3))
-    dice = [1 - 2 * (h * coarse).sum() / (h + coarse).sum() for h in heatmaps[0, 0]]
-    fast = explanation_supervision(torch.from_numpy(heatmaps), torch.from_numpy(truth))
-    assert float(fast) == pytest.approx(np.mean(dice) / 3)
-
-
-def test_explanation_supervision_of_dark_heatmaps_is_finite() -> None:
-    heatmaps = torch.zeros(1, 1, 2, 4, 4, requires_grad=True)
-    loss = explanation_supervision(heatmaps, torch.ones(1, 1, 8, 8))
-    loss.backward()
-    assert loss.item() == 1
-    assert torch.isfinite(heatmaps.grad).all()

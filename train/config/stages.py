@@ -80,12 +80,8 @@ class StageConfig(Section):
     """Decay of the exponential moving average of the weights, which is what is validated and kept; None for
     the weights themselves."""
     mask_supervision: float = Field(default=0.0, ge=0)
-    """Weight, beside f_Res's BCE, of the loss of masks that the encoder's own features give; 0 for none. It
-    teaches an encoder where things are."""
-    explanation_supervision: float = Field(default=0.0, ge=0)
-    """Weight, beside these, of the loss of the Grad-CAM heatmaps of the blocks at 1/16 and 1/32 against
-    filled masks; 0 for none. It teaches an encoder to answer because of the place that the expert drew, and
-    leaves batch norm's statistics as they are. Each indicator costs a pass through these blocks."""
+    """Weight, beside f_Res's BCE, of the loss of masks that the classification head gives place by place; 0 for
+    none. It teaches an encoder where things are, and needs the model's `skip_features`."""
     frozen_blocks: int = Field(default=0, ge=0)
     """First blocks of the encoder, with its stem, that stay as they are, batch norm included."""
     adversarial: AdversarialConfig | None = None
@@ -102,8 +98,6 @@ class StageConfig(Section):
             raise ValueError("the virtual adversarial loss is part of f_Res; set classification_batch")
         if self.mask_supervision and not self.classification_batch:
             raise ValueError("masks supervise the encoder in f_Res; set classification_batch")
-        if self.explanation_supervision and not self.mask_supervision:
-            raise ValueError("explanation_supervision goes with mask_supervision; set both")
         if self.mask_supervision and self.adversarial is not None:
             raise ValueError("f_Res takes mask_supervision or adversarial, not both; remove one")
         if self.frozen_blocks and self.averaging is None:

@@ -121,11 +121,6 @@ class Encoder(nn.Module, ABC):
             x = block(x)
         return self.pool(x)
 
-    @classmethod
-    def deep(cls) -> int:
-        """Return how many of the explained blocks there are from the skip at 1/16 on."""
-        return sum(block >= cls.SKIPS[-2] for block in cls.EXPLAINED)
-
     def first(self, blocks: int) -> list[nn.Module]:
         """Return the stem and the first blocks; nothing for no blocks."""
         return [*self.stem(), *self.blocks()[:blocks]] if blocks else []

@@ -1,4 +1,4 @@
-"""What expert masks teach an encoder in f_Res: where an indicator is, and to answer because of that place."""
+"""The loss of masks that an encoder's features give, beside f_Res's."""
 
 import torch
 from torch import Tensor
@@ -27,28 +27,3 @@ def mask_supervision(logits: Tensor, truth: Tensor) -> Tensor:
     dice = 1 - (2 * overlap + SMOOTHING) / (total + SMOOTHING)
     filled = truth.amax((2, 3)) > 0
     return ((entropy + dice * filled) * known).mean()
-
-
-def explanation_supervision(heatmaps: Tensor, truth: Tensor) -> Tensor:
-    """Soft dice, without squares, of heatmaps and filled masks: the network is to look where the expert does.
-
-    Args:
-        heatmaps: Grad-CAM heatmaps in [0, 1], shape (N, J, D, h, w).
-        truth: Part of each place that the indicator covers, in [0, 1], shape (N, J, H, W), at least as fine;
-            NaN in the whole mask where nobody drew it.
-
-    Returns:
-        Mean over all N x J masks, in which one that is empty or unknown counts as 0, a scalar.
-
-    Source:
-        Ross et al., Right for the Right Reasons, 2017, arXiv:1703.03717; Li et al., Tell Me Where to Look,
-        2018, arXiv:1802.10171
-    """
-    truth = functional.interpolate(torch.nan_to_num(truth), heatmaps.shape[-2:], mode="area").to(
-        heatmaps.dtype
-    )
-    truth = truth[:, :, None]
-    overlap = (heatmaps * truth).sum((3, 4))
-    total = (heatmaps + truth).sum((3, 4)).clamp_min(1e-6)
-    dice = (1 - 2 * overlap / total).mean(2)  # (N, J)
-    return (dice * (truth.amax((2, 3, 4)) > 0)).mean()
