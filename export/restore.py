@@ -140,6 +140,7 @@ def _network_config(bundle: Bundle) -> NetworkConfig:
         base_width = _last_size(bundle.component(FUSION)) // NetworkConfig(base_width=1).features
         return NetworkConfig(base_width, image_size_px, heatmap_size_px)
     family, base_width = _family(spec)
+    features = _last_size(bundle.component(FUSION))
     return NetworkConfig(
         base_width,
         image_size_px,
@@ -147,6 +148,7 @@ def _network_config(bundle: Bundle) -> NetworkConfig:
         family=family,
         # None is what a checkpoint says where the decoder has its usual width.
         decoder_width=None if spec.decoder_width == 4 * base_width else spec.decoder_width,
+        skip_features=features > FAMILIES[family].features(base_width),
     )
 
 

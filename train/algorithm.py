@@ -44,7 +44,12 @@ class Subnetworks:
             parts["contrastive"] = Projection(network.encoder, network.projection_head)
         if stage.classification_batch:
             parts["classification"] = (
-                SupervisedClassifier(network.encoder, network.classification_head, network.mask_head)
+                SupervisedClassifier(
+                    network.encoder,
+                    network.classification_head,
+                    network.mask_head,
+                    [network.tasks.index(indicator) for indicator in network.indicators],
+                )
                 if stage.mask_supervision
                 else Classifier(network.encoder, network.classification_head)
             )

@@ -13,6 +13,7 @@ The encoders are in `train/encoders`, one file for each family.
 Source: the Bio-U-Net paper, sections 4.1 to 4.4; U-Net from Ronneberger et al. 2015, arXiv:1505.04597.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,13 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from biounet_edge.indicators import INDICATORS
-from train.encoders import FAMILIES, HEATMAPS, Encoder, Family, share_convolutions
+from train.encoders import FAMILIES, HEATMAPS, POOLED_SKIPS, Encoder, Family, share_convolutions
 
 MELANOMA: Final = "melanoma"
 """Name of the diagnosis among the tasks of a classification head."""
-
-MASK_HEAD_SKIPS: Final = slice(2, None)
-"""Skips that the mask head reads, the finest at 1/8."""
 
 MASK_STRIDE: Final = 8
 """Pixels of the input for one of the mask head."""
@@ -55,6 +53,9 @@ class NetworkConfig:
     """Topology of the encoders."""
     decoder_width: int | None = None
     """Channels of the U-Net decoder's first block, halved by each next one; None for 4 base_width."""
+    skip_features: bool = False
+    """Whether the means of the skips at 1/8, 1/16 and 1/32 are features beside the pooled output. Logits then
+    depend on each place of these skips directly, and so do their heatmaps. The paper has none."""
 
     def owner(self, indicator: str) -> int:
         """Index of the encoder that localises an indicator: the one it leads, else the first that has it."""
@@ -70,7 +71,8 @@ class NetworkConfig:
     @property
     def features(self) -> int:
         """Length D of an encoder's feature vector."""
-        return FAMILIES[self.family].features(self.base_width)
+        pooled = FAMILIES[self.family].features(self.base_width)
+        return pooled + (sum(self.skip_channels[POOLED_SKIPS]) if self.skip_features else 0)
 
     @property
     def skip_channels(self) -> tuple[int, ...]:
@@ -79,7 +81,9 @@ class NetworkConfig:
 
     def make_encoder(self, channels_in: int, *, pooled: bool = True) -> Encoder:
         """Build an encoder of the family with random weights; see `Encoder.__init__`."""
-        return FAMILIES[self.family](channels_in, self.base_width, pooled=pooled)
+        encoder = FAMILIES[self.family](channels_in, self.base_width, pooled=pooled)
+        encoder.skip_features = pooled and self.skip_features
+        return encoder
 
     def make_decoder(self) -> "Decoder":
         """Build the decoder that goes with the encoder."""
@@ -158,33 +162,46 @@ class HeatmapPath(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Masks straight from an encoder's skips at 1/8, 1/16 and 1/32, a linear score of each place.
+    """Masks by the classification head's own weights: what it says of each place, not of their mean.
 
-    A loss on them teaches an encoder where an indicator is, so that Grad-CAM has something to show. Training
-    alone has this head: a prediction's masks are f_Seg's.
+    A loss on them teaches an encoder where an indicator is, and the heatmaps of its logit, which follow these
+    weights, to show it. Training alone has this head: a prediction's masks are f_Seg's.
 
-    Source: Long et al., Fully Convolutional Networks, 2015, arXiv:1411.4038 (FCN-8s); Lee et al.,
-    Deeply-Supervised Nets, 2015, arXiv:1409.5185
+    Source: Zhou et al., Learning Deep Features for Discriminative Localization, 2016, arXiv:1512.04150 (class
+    activation maps); Long et al., Fully Convolutional Networks, 2015, arXiv:1411.4038 (scores of three sizes)
     """
 
     def __init__(self, skip_channels: tuple[int, ...], indicators: int) -> None:
-        super().__init__()
-        scores = [nn.Conv2d(channels, indicators, 1) for channels in skip_channels[MASK_HEAD_SKIPS]]
-        for score in scores:
-            nn.init.zeros_(score.weight)
-            assert score.bias is not None
-            nn.init.constant_(score.bias, RARE / len(scores))
-        self.scores = nn.ModuleList(scores)
+        """Build the head.
 
-    def forward(self, skips: list[Tensor]) -> Tensor:
-        """Mask logits, shape (N, J, H / 8, W / 8), from the five skips of an encoder, finest first."""
+        Args:
+            skip_channels: Channels of the encoder's five skips, finest first.
+            indicators: Number J of indicators.
+        """
+        super().__init__()
+        self.channels = skip_channels[POOLED_SKIPS]
+        self.gain = nn.Parameter(torch.ones(indicators))
+        self.offset = nn.Parameter(torch.full((indicators,), RARE))
+
+    def forward(self, skips: list[Tensor], weight: Tensor) -> Tensor:
+        """Score each place.
+
+        Args:
+            skips: The encoder's five, finest first.
+            weight: Classification head's weights of the indicators, shape (J, D).
+
+        Returns:
+            Mask logits, shape (N, J, H / 8, W / 8).
+        """
+        of_skips = weight[:, -sum(self.channels) :].split(self.channels, dim=1)  # type: ignore[no-untyped-call]
         finest, *coarser = [
-            score(skip) for score, skip in zip(self.scores, skips[MASK_HEAD_SKIPS], strict=True)
+            functional.conv2d(skip, part[:, :, None, None])
+            for skip, part in zip(skips[POOLED_SKIPS], of_skips, strict=True)
         ]
         size = finest.shape[-2:]
-        return finest + sum(  # type: ignore[no-any-return]
-            functional.interpolate(part, size=size, mode="bilinear", align_corners=False) for part in coarser
-        )
+        for part in coarser:
+            finest = finest + functional.interpolate(part, size=size, mode="bilinear", align_corners=False)
+        return self.gain[:, None, None] * finest + self.offset[:, None, None]
 
 
 class Classifier(nn.Module):
@@ -203,14 +220,25 @@ class Classifier(nn.Module):
 class SupervisedClassifier(Classifier):
     """f_Res with masks beside its logits."""
 
-    def __init__(self, encoder: Encoder, classification_head: nn.Linear, mask_head: MaskHead) -> None:
+    def __init__(
+        self, encoder: Encoder, classification_head: nn.Linear, mask_head: MaskHead, indicators: Sequence[int]
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            encoder: Encoder of images, with `skip_features`.
+            classification_head: From its features to logits.
+            mask_head: From its skips to masks.
+            indicators: Indices of the J logits that have masks.
+        """
         super().__init__(encoder, classification_head)
         self.mask_head = mask_head
+        self.indicators = list(indicators)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits, then mask logits row by row, shape (N, T + J * H / 8 * W / 8), of pixels (N, 3, H, W)."""
         encoding = self.encoder(pixels)
-        masks = self.mask_head(encoding.skips)
+        masks = self.mask_head(encoding.skips, self.classification_head.weight[self.indicators])
         return torch.cat([self.classification_head(encoding.features), masks.flatten(1)], dim=1)
 
 

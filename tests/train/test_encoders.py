@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -133,6 +133,55 @@ def test_a_batch_equals_its_single_images(family: Family) -> None:
         parts = torch.cat([encoder(image[None]).features for image in pixels])
     torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(whole[0], whole[1])
+
+
+@families
+@pytest.mark.parametrize("blocks", [0, 6, 16])
+def test_features_are_the_pooled_output_and_the_means_of_the_later_skips(family: Family, blocks: int) -> None:
+    encoder, pixels = settled(family), torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        plain = encoder(pixels)
+        assert torch.equal(encoder.crown(encoder.trunk(pixels, blocks), blocks), plain.features)
+        encoder.skip_features = True
+        features = encoder(pixels).features
+        assert torch.equal(encoder.crown(encoder.trunk(pixels, blocks), blocks), features)
+    means = [skip.mean((2, 3)) for skip in plain.skips if skip.shape[-1] <= 8]
+    assert len(means) == 3
+    assert torch.equal(features, torch.cat([plain.features, *means], dim=1))
+    config = replace(config_of(family), skip_features=True)
+    assert features.shape[1] == config.features
+
+
+@families
+def test_the_mask_head_says_of_a_place_what_the_logit_says_of_all(family: Family) -> None:
+    torch.manual_seed(5)
+    network = IndicatorNetwork(replace(config_of(family), skip_features=True), ("streaks", "melanoma"))
+    network.eval()
+    head, masks = network.classification_head, network.mask_head
+    pixels = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        masks.gain.fill_(2.0)
+        masks.offset.fill_(-1.0)
+        head.weight[:, : network.config.features - sum(masks.channels)] = 0
+        places = masks(network.encoder(pixels).skips, head.weight[:1])
+        assert places.shape == (2, 1, 8, 8)
+        # Interpolation joins three sizes and moves their means: one size at a time.
+        for kept in range(3):
+            weight = head.weight.clone()
+            start = network.config.features - sum(masks.channels[kept:])
+            weight[:, :start] = 0
+            weight[:, start + masks.channels[kept] :] = 0
+            encoding = network.encoder(pixels)
+            score = (masks(encoding.skips, weight[:1]) + 1) / 2
+            stride = 2**kept
+            if stride == 1:
+                torch.testing.assert_close(score.mean((1, 2, 3)), encoding.features @ weight[0])
+            else:
+                corners = score[:, :, :: 8 - 1, :: 8 - 1]  # which interpolation leaves as they are
+                skip = encoding.skips[2 + kept]
+                channels = weight[0, start : start + masks.channels[kept]]
+                own = torch.einsum("nchw,c->nhw", skip, channels)[:, None]
+                torch.testing.assert_close(corners, own[:, :, :: own.shape[2] - 1, :: own.shape[3] - 1])
 
 
 @families

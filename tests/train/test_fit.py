@@ -201,6 +201,7 @@ def test_missing_masks_are_found_before_training(config_path: Path, data_root: P
 def test_masks_that_supervise_must_be_there(config_path: Path, data_root: Path, tmp_path: Path) -> None:
     text = config_path.read_text().replace('layout = "isic2018_task2"', 'layout = "table"')
     text = text.replace("segmentation_batch = 2", "segmentation_batch = 0\nmask_supervision = 1.0")
+    text = text.replace("base_width = 4", "base_width = 4\nskip_features = true")
     config_path.write_text(text)
     with pytest.raises(DatasetError, match="mask_supervision needs masks, but no training image has one"):
         fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())

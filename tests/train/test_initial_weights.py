@@ -21,13 +21,12 @@ def test_a_stage_takes_over_encoder_heads_and_scales(config: TrainConfig) -> Non
     torch.manual_seed(0)
     start, network = IndicatorNetwork(SMALL, TASKS), IndicatorNetwork(SMALL, ("streaks", "melanoma"))
     torch.nn.init.uniform_(start.encoder.layer2[1].bn2.weight)
-    torch.nn.init.uniform_(start.mask_head.scores[0].weight)
+    torch.nn.init.uniform_(start.mask_head.gain)
     initialise(network, start, config)
     assert torch.equal(network.encoder.conv1.weight, start.encoder.conv1.weight)
     assert torch.equal(network.classification_head.weight[0], start.classification_head.weight[2])
     assert torch.equal(network.classification_head.weight[1], start.classification_head.weight[5])
-    (own,), others = network.mask_head.scores[0].weight, start.mask_head.scores[0].weight
-    assert torch.equal(own, others[2])
+    assert torch.equal(network.mask_head.gain[0], start.mask_head.gain[2])
     assert torch.equal(
         network.heatmap_path("streaks").encoder.layer2[1].bn2.weight, start.encoder.layer2[1].bn2.weight
     )

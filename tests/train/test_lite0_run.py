@@ -79,7 +79,7 @@ encoders = [["pigment_network", "negative_network", "streaks", "melanoma"],
 def lite0_config(folder: Path) -> Path:
     """Two encoders, which take less time than five and each have several indicators."""
     head, _ = CONFIG.split("[[pretrain]]")
-    family = 'family = "efficientnet_lite0"\nbase_width = 32\ndecoder_width = 16'
+    family = 'family = "efficientnet_lite0"\nbase_width = 32\ndecoder_width = 16\nskip_features = true'
     head = head.replace("base_width = 4", family)
     head = head.replace("image_size_px = 64", "image_size_px = 96")
     head = head.replace("heatmap_size_px = 32\n", "heatmap_size_px = 64" + ENCODERS)

@@ -39,6 +39,8 @@ class ModelConfig(Section):
     """Channels of the encoder's stem; efficientnet_lite0 has 32."""
     decoder_width: int | None = Field(default=None, ge=16)
     """Channels of the U-Net decoder's first block; None for 4 base_width."""
+    skip_features: bool = False
+    """Whether the means of the skips at 1/8, 1/16 and 1/32 are features, too: heatmaps follow each place."""
     image_size_px: int = Field(default=512, ge=64, multiple_of=32)
     heatmap_size_px: int = Field(default=512, ge=32, multiple_of=32)
     encoders: tuple[tuple[Task, ...], ...] = ONE_ENCODER_EACH
@@ -72,4 +74,5 @@ class ModelConfig(Section):
             self.encoders,
             self.family,
             self.decoder_width,
+            self.skip_features,
         )

@@ -74,6 +74,8 @@ class TrainConfig(Section):
         blocks = FAMILIES[self.model.family].BLOCKS
         if any(stage.frozen_blocks > blocks for stage in self.stages):
             raise ValueError(f"{self.model.family} has {blocks} blocks; freeze no more")
+        if any(stage.mask_supervision for stage in self.stages) and not self.model.skip_features:
+            raise ValueError("mask_supervision needs skip_features = true in `model`; set it")
         self._check_segmentation(blocks)
         return self
 

@@ -80,8 +80,8 @@ class StageConfig(Section):
     """Decay of the exponential moving average of the weights, which is what is validated and kept; None for
     the weights themselves."""
     mask_supervision: float = Field(default=0.0, ge=0)
-    """Weight, beside f_Res's BCE, of the loss of masks that the classification head gives place by place; 0 for
-    none. It teaches an encoder where things are, and needs the model's `skip_features`."""
+    """Weight, beside f_Res's BCE, of the loss of masks that the classification head gives place by place; 0
+    for none. It teaches an encoder where things are, and needs the model's `skip_features`."""
     frozen_blocks: int = Field(default=0, ge=0)
     """First blocks of the encoder, with its stem, that stay as they are, batch norm included."""
     adversarial: AdversarialConfig | None = None

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from train.encoders.efficientnet_lite0 import EfficientNetLite0
-from train.encoders.encoder import HEATMAPS, Encoder, Encoding, count_common_blocks, share_convolutions
+from train.encoders.encoder import (
+    HEATMAPS,
+    POOLED_SKIPS,
+    Encoder,
+    Encoding,
+    count_common_blocks,
+    share_convolutions,
+)
 from train.encoders.resnet50 import ResNet50
 
 Family = Literal["resnet50", "efficientnet_lite0"]
@@ -17,6 +24,7 @@ FAMILIES: Final[Mapping[Family, type[Encoder]]] = {
 __all__ = [
     "FAMILIES",
     "HEATMAPS",
+    "POOLED_SKIPS",
     "Encoder",
     "Encoding",
     "Family",

@@ -16,13 +16,26 @@ HEATMAPS: Final = 12
 STEM_SKIP: Final = -1
 """In `Encoder.SKIPS`: the stem's output."""
 
+POOLED_SKIPS: Final = slice(2, None)
+"""Skips that are features where an encoder has `skip_features`: those at 1/8, 1/16 and 1/32."""
+
+
+@dataclass(frozen=True)
+class TrunkOutput:
+    """What the first blocks of an encoder compute."""
+
+    x: Tensor
+    """Output of the last of them, shape (N, C, h, w)."""
+    skips: list[Tensor]
+    """Skips so far, finest first."""
+
 
 @dataclass(frozen=True)
 class Encoding:
     """What an encoder computes from a batch."""
 
     features: Tensor
-    """Pooled output, shape (N, D)."""
+    """Pooled output, and pooled skips behind it where the encoder has `skip_features`, shape (N, D)."""
     skips: list[Tensor]
     """Outputs at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size."""
     activations: list[Tensor]
@@ -55,11 +68,13 @@ class Encoder(nn.Module, ABC):
             pooled: Whether the features are wanted; without them, layers after the last skip are left out.
         """
         super().__init__()
+        self.skip_features = False
+        """Whether the means of the later skips are features too."""
 
     @staticmethod
     @abstractmethod
     def features(base_width: int) -> int:
-        """Length D of the feature vector."""
+        """Length D of the feature vector, without skips."""
 
     @staticmethod
     @abstractmethod
@@ -106,20 +121,33 @@ class Encoder(nn.Module, ABC):
                 activations.append(x)
             if index in self.SKIPS:
                 skips.append(x)
-        return Encoding(self.pool(x), skips, activations)
+        return Encoding(self._features(x, skips), skips, activations)
 
-    def trunk(self, x: Tensor, blocks: int) -> Tensor:
-        """Return the output of the first blocks, shape (N, C, h, w), of images (N, channels_in, H, W)."""
-        x = self.enter(self.stem_output(x))
-        for block in self.blocks()[:blocks]:
-            x = block(x)
-        return x
+    def _features(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        """Features (N, D) of the last block's output and the skips."""
+        pooled = self.pool(x)
+        if not self.skip_features:
+            return pooled
+        return torch.cat([pooled, *(skip.mean((2, 3)) for skip in skips[POOLED_SKIPS])], dim=1)
 
-    def crown(self, x: Tensor, blocks: int) -> Tensor:
+    def trunk(self, x: Tensor, blocks: int) -> TrunkOutput:
+        """Return what the first blocks give of images (N, channels_in, H, W)."""
+        x = self.stem_output(x)
+        skips = [x] if STEM_SKIP in self.SKIPS else []
+        return self._go_on(TrunkOutput(self.enter(x), skips), 0, blocks)
+
+    def crown(self, trunk: TrunkOutput, blocks: int) -> Tensor:
         """Return features (N, D) of what `trunk` gave for so many blocks."""
-        for block in self.blocks()[blocks:]:
+        end = self._go_on(trunk, blocks, self.BLOCKS)
+        return self._features(end.x, end.skips)
+
+    def _go_on(self, begun: TrunkOutput, first: int, end: int) -> TrunkOutput:
+        x, skips = begun.x, list(begun.skips)
+        for index, block in enumerate(self.blocks()[first:end], first):
             x = block(x)
-        return self.pool(x)
+            if index in self.SKIPS:
+                skips.append(x)
+        return TrunkOutput(x, skips)
 
     def first(self, blocks: int) -> list[nn.Module]:
         """Return the stem and the first blocks; nothing for no blocks."""
