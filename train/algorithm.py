@@ -43,16 +43,7 @@ class Subnetworks:
         if stage.contrastive_batch:
             parts["contrastive"] = Projection(network.encoder, network.projection_head)
         if stage.classification_batch:
-            parts["classification"] = (
-                SupervisedClassifier(
-                    network.encoder,
-                    network.classification_head,
-                    network.mask_head,
-                    [network.tasks.index(indicator) for indicator in network.indicators],
-                )
-                if stage.mask_supervision
-                else Classifier(network.encoder, network.classification_head)
-            )
+            parts["classification"] = _classifier(network, stage)
         for task in network.localised if stage.segmentation_batch else ():
             parts[f"segmentation-{task}"] = network.heatmap_path(task)
         self.optimizers = {
@@ -91,6 +82,15 @@ class Subnetworks:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = part * group["base_lr"]
+
+
+def _classifier(network: IndicatorNetwork, stage: StageConfig) -> Classifier:
+    encoder, head, masks = network.encoder, network.classification_head, network.mask_head
+    if not stage.mask_supervision:
+        return Classifier(encoder, head)
+    assert masks is not None, "the configuration asks for both or neither"
+    rows = [network.tasks.index(indicator) for indicator in network.indicators]
+    return SupervisedClassifier(encoder, head, masks, rows)
 
 
 def one_cycle(done: float) -> float:

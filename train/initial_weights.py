@@ -44,10 +44,10 @@ def initialise(network: IndicatorNetwork, start: IndicatorNetwork | None, config
         with torch.no_grad():
             network.classification_head.weight.copy_(start.classification_head.weight[rows])
             network.classification_head.bias.copy_(start.classification_head.bias[rows])
-            rows = [start.indicators.index(indicator) for indicator in network.indicators]
-            rows_of = network.mask_head.state_dict()
-            for name, tensor in start.mask_head.state_dict().items():
-                rows_of[name].copy_(tensor[rows])
+            if network.mask_head is not None and start.mask_head is not None:
+                rows = [start.indicators.index(indicator) for indicator in network.indicators]
+                network.mask_head.gain.copy_(start.mask_head.gain[rows])
+                network.mask_head.offset.copy_(start.mask_head.offset[rows])
     _begin_heatmap_paths(network, start)
     return missing
 

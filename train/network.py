@@ -279,7 +279,9 @@ class IndicatorNetwork(nn.Module):
         self.heatmap_paths = nn.ModuleDict({task: HeatmapPath(config) for task in self.localised})
         for task in self.localised:
             share_convolutions(self.encoder, self.heatmap_path(task).encoder)
-        self.mask_head = MaskHead(config.skip_channels, len(self.indicators))
+        self.mask_head = (
+            MaskHead(config.skip_channels, len(self.indicators)) if config.skip_features else None
+        )
 
     @property
     def indicators(self) -> tuple[str, ...]:

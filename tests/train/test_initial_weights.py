@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -19,7 +20,10 @@ SMALL = NetworkConfig(base_width=4, image_size_px=64, heatmap_size_px=32)
 
 def test_a_stage_takes_over_encoder_heads_and_scales(config: TrainConfig) -> None:
     torch.manual_seed(0)
-    start, network = IndicatorNetwork(SMALL, TASKS), IndicatorNetwork(SMALL, ("streaks", "melanoma"))
+    topology = replace(SMALL, skip_features=True)
+    start, network = IndicatorNetwork(topology, TASKS), IndicatorNetwork(topology, ("streaks", "melanoma"))
+    assert start.mask_head is not None
+    assert network.mask_head is not None
     torch.nn.init.uniform_(start.encoder.layer2[1].bn2.weight)
     torch.nn.init.uniform_(start.mask_head.gain)
     initialise(network, start, config)
