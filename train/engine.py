@@ -63,8 +63,9 @@ class Engine:
         self.machine = machine
         self.device = choose_device(machine.device)
         if machine.precision == "float32":
-            # Not TF32, which convolutions take by default.
-            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+            # Not TF32, which convolutions take by default. By the older switch: torch.export asks for it, and
+            # raises once the newer one was set.
+            torch.backends.cudnn.allow_tf32 = False
         self.share = Share()
         if distributed.is_torchelastic_launched():
             backend = "nccl" if self.device.type == "cuda" else "gloo"

@@ -118,7 +118,7 @@ def _opened(data: bytes, kind: HeifFormat) -> Any:
             return AvifImagePlugin.AvifImageFile(io.BytesIO(data))
         file = _pillow_heif().open_heif(data, convert_hdr_to_8bit=True)
         return file[file.primary_index]
-    except (OSError, ValueError, RuntimeError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, RuntimeError, SyntaxError, EOFError, IndexError) as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"the {kind} image is truncated or damaged: its header cannot be read") from error

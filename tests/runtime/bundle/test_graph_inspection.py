@@ -184,7 +184,7 @@ def test_second_input_is_refused_before_anything_is_loaded(tampered, monkeypatch
     def load(*_):
         raise AssertionError("the graph was loaded")
 
-    monkeypatch.setattr("biounet_edge.backends.onnx_runtime._load", load)
+    monkeypatch.setattr("biounet_edge.backends.onnx_runtime._make_session", load)
     changed = tampered(message(INPUT, message(1, b"other")))
     with pytest.raises(ManifestError, match=r"classify.onnx has the inputs .*'other'.*and the manifest says"):
         Predictor(changed, device="cpu", level="classify")
@@ -194,7 +194,7 @@ def test_custom_operator_is_refused_before_anything_is_loaded(tampered, monkeypa
     def load(*_):
         raise AssertionError("the graph was loaded")
 
-    monkeypatch.setattr("biounet_edge.backends.onnx_runtime._load", load)
+    monkeypatch.setattr("biounet_edge.backends.onnx_runtime._make_session", load)
     with pytest.raises(IntegrityError, match=r"calls an operator of com.evil"):
         Predictor(tampered(node(message(7, b"com.evil"))), level="classify")
 

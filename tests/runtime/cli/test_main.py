@@ -50,7 +50,7 @@ def test_predict_writes_a_report(run, folder, tmp_path, bundle):
     result = run("predict", folder, "--output", tmp_path / "out", "--save", "report")
     assert result.exit_code == 3, result.output
     assert "results in" in result.stderr
-    assert result.stderr.rstrip().endswith("predictions.csv, predictions.jsonl, report.html")
+    assert result.stderr.rstrip().endswith("predictions.csv, predictions.jsonl, summary.json, report.html")
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert report.count('<li class="card"') == 5
     assert "1 could not be read" in report
@@ -60,6 +60,7 @@ def test_predict_writes_a_report(run, folder, tmp_path, bundle):
         "predictions.csv",
         "predictions.jsonl",
         "report.html",
+        "summary.json",
     ]
 
 
@@ -86,7 +87,8 @@ def test_predict_names_broken_files_and_does_the_rest(run, folder, tmp_path):
     (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.png").touch()
     (folder / "text.jpg").write_text("no image")
-    huge = b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\x00\xff\x00\x01\x01\x11\x00"
+    frame, scan = bytes.fromhex("ffc0000b08ff00ff0001011100"), bytes.fromhex("ffda0008010100003f00")
+    huge = b"\xff\xd8" + frame + scan + b"\xff\xd9"
     (folder / "sub" / "huge.jpg").write_bytes(huge)
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     result = run("predict", folder, "--output", tmp_path / "out", "--batch-size", 2)
@@ -133,7 +135,7 @@ def test_predict_writes_what_save_names(run, folder, tmp_path):
     result = run("predict", folder, "--output", tmp_path / "out", "--save", "heatmaps,probabilities")
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == ["heatmaps", "probabilities"]
-    assert "predictions.csv, predictions.jsonl, heatmaps/, probabilities/" in result.stderr
+    assert "predictions.csv, predictions.jsonl, summary.json, heatmaps/, probabilities/" in result.stderr
 
 
 def test_predict_does_not_read_its_own_overlays(run, folder):
