@@ -3,6 +3,9 @@
 A file may hold thumbnails, further pages and raw camera data. The largest image is the photograph: it is
 read, or the file is rejected, and a thumbnail never stands in for it. What is found here is all that is
 believed: `tiff_samples` decompresses by these numbers and shows no library the file's own directory.
+
+tifffile was tried in its place and is not strict enough: it leaves unreadable tags and directories out
+without a word and some planes unfilled, and checking it took two thirds of these lines and another 80 MB.
 """
 
 import math
