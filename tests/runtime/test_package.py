@@ -154,7 +154,7 @@ def wheel() -> Distribution:
 
 
 def test_wheel_offers_no_extra_whose_code_it_lacks(wheel):
-    extras = {"cpu", "gpu", "openvino", "tensorrt", "tensorrt-rtx", "dicom"}
+    extras = {"cpu", "gpu", "openvino", "tensorrt", "tensorrt-rtx", "dicom", "heif"}
     assert set(wheel.metadata.get_all("Provides-Extra")) == extras
     packages = {re.match(r"[\w.-]+", requirement)[0] for requirement in wheel.requires}
     assert packages & {"biounet-edge", "onnx", "pytest", "torch"} == set()
