@@ -49,13 +49,13 @@ class Refusals:
             precision: Number format to compute in.
 
         Returns:
-            The error of then; None where it was not refused, or something has changed since.
+            What to tell of it; None where it was not refused, or something has changed since.
         """
         key = self._key(device, precision)
         if key is None or key not in self._known:
             return None
         return VerificationError(
-            f"{self._known[key]} (found at an earlier start; remove {self._path} to have it tried again)"
+            f"at an earlier start; {self._path} says why, and without that file it is tried again"
         )
 
     def add(self, device: str, precision: Precision, error: VerificationError) -> None:
