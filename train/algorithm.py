@@ -16,6 +16,7 @@ from train.data.batches import Batches, Material, Plan, Segmented
 from train.encoders import Encoder
 from train.engine import Engine
 from train.gradcam import explain, stack_heatmaps
+from train.heads import Classifier, Projection, SupervisedClassifier
 from train.losses import (
     adversarial_perturbation,
     bernoulli_divergence,
@@ -24,7 +25,7 @@ from train.losses import (
     nt_xent,
     soft_dice,
 )
-from train.network import Classifier, IndicatorNetwork, Projection, SupervisedClassifier
+from train.network import IndicatorNetwork
 
 WARM_UP = 0.1
 """Part of a one-cycle schedule in which the learning rate rises."""

@@ -17,12 +17,13 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from biounet_edge.errors import InputError
+from biounet_edge.indicators import INDICATORS
 from train.config.model import TASKS
 from train.config.run import TrainConfig
 from train.config.stages import StageConfig
 from train.data.augmentation import CONTRASTIVE, OF_CLASSIFICATION, apply, move
 from train.data.dataset import UNKNOWN, ImageSet, normalise, resize, standardise, to_unit
-from train.network import MASK_STRIDE, MELANOMA
+from train.encoders import MASK_STRIDE
 
 
 def derive_seed(*parts: object) -> int:
@@ -239,7 +240,7 @@ class Plan:
     @property
     def indicators(self) -> tuple[str, ...]:
         """The tasks that have masks."""
-        return tuple(task for task in self.tasks if task != MELANOMA)
+        return tuple(task for task in self.tasks if task in INDICATORS)
 
     def indicator(self, iteration: int) -> str:
         """The indicator whose f_Seg an iteration updates."""

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from train.encoders.efficientnet_lite0 import EfficientNetLite0
 from train.encoders.encoder import (
     HEATMAPS,
+    MASK_STRIDE,
     POOLED_SKIPS,
     Encoder,
     Encoding,
@@ -24,6 +25,7 @@ FAMILIES: Final[Mapping[Family, type[Encoder]]] = {
 __all__ = [
     "FAMILIES",
     "HEATMAPS",
+    "MASK_STRIDE",
     "POOLED_SKIPS",
     "Encoder",
     "Encoding",

@@ -19,6 +19,9 @@ STEM_SKIP: Final = -1
 POOLED_SKIPS: Final = slice(2, None)
 """Skips that are features where an encoder has `skip_features`: those at 1/8, 1/16 and 1/32."""
 
+MASK_STRIDE: Final = 8
+"""Pixels of the input for one place of the finest of them."""
+
 
 @dataclass(frozen=True)
 class TrunkOutput:

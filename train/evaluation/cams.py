@@ -13,7 +13,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from train.data.dataset import normalise
-from train.network import Classifier, IndicatorNetwork
+from train.heads import Classifier
+from train.network import IndicatorNetwork
 
 
 def grad_cam_plus_plus(network: IndicatorNetwork, images: Tensor, indicator: str) -> NDArray[np.float32]:
