@@ -133,17 +133,18 @@ class HeatmapCache:
     """Heatmaps of images under an encoder that does not change: computed once, kept in half precision."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, int], Tensor] = {}
+        self._kept: dict[tuple[str, int, int], Tensor] = {}
 
     def get(self, part: Segmented, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """H of an f_Seg update's images, shape (n, 12, Hs, Ws) float32; what is new is computed."""
-        new = [place for place, index in enumerate(part.indices) if (part.indicator, index) not in self._kept]
+        keys = [(part.indicator, *of) for of in zip(part.indices, part.views, strict=True)]
+        new = [place for place, key in enumerate(keys) if key not in self._kept]
         if new:
             # A batch of one may round otherwise than a larger one, and a resumed run batches anew.
             images = part.images[new if len(new) > 1 else new * 2]
             for place, heatmaps in zip(new, compute(images), strict=False):
-                self._kept[part.indicator, part.indices[place]] = heatmaps.half().cpu()
-        return torch.stack([self._kept[part.indicator, index] for index in part.indices]).float()
+                self._kept[keys[place]] = heatmaps.half().cpu()
+        return torch.stack([self._kept[key] for key in keys]).float()
 
 
 def _turn(map_: Tensor, number: int) -> Tensor:

@@ -186,7 +186,8 @@ def test_frozen_weights_have_no_optimizer(config: TrainConfig) -> None:
 
 def segmented(indices: list[int], indicator: str = "streaks", size_px: int = 8) -> Segmented:
     images = torch.stack([torch.full((size_px, size_px, 3), index, dtype=torch.uint8) for index in indices])
-    return Segmented(indicator, indices, images, torch.zeros(len(indices), size_px, size_px))
+    views = [0] * len(indices)
+    return Segmented(indicator, indices, views, images, torch.zeros(len(indices), size_px, size_px))
 
 
 def test_the_cache_computes_the_heatmaps_of_an_image_once() -> None:

@@ -30,16 +30,6 @@ def material(config: TrainConfig, images: ImageSet, share: Share, iteration: int
     return one
 
 
-def f_seg(count: int, **stage: Any) -> StageConfig:
-    return StageConfig(epochs=1, iterations=1, segmentation_batch=count, **stage)
-
-
-def test_half_of_a_segmentation_batch_has_the_indicator(config: TrainConfig, rendered: ImageSet) -> None:
-    batches = Batches(config, rendered, rendered, Share())
-    drawn = batches.draw_segmentation(f_seg(8), "streaks", torch.Generator())
-    assert rendered.masks(drawn[::2], "streaks").flatten(1).amax(1).all()
-
-
 def test_cached_masks_are_those_of_the_files(config: TrainConfig, rendered: ImageSet) -> None:
     uncached = ImageSet(rendered.records, 64, cache=False)
     chosen = rendered.with_filled_mask("streaks")[:4]
@@ -254,63 +244,3 @@ def test_resized_input_is_the_mean_of_what_it_covers() -> None:
     edge = torch.tensor([3 / 7, 3 / 7, 1 / 7, 0.0])
     weights = torch.stack([edge, edge.flip(0)])
     torch.testing.assert_close(resize(pixels, 2), weights @ pixels @ weights.T)
-
-
-def with_streaks(present: int, absent: int) -> ImageSet:
-    """Images with a mask of streaks, filled in the first of them."""
-    found = [
-        Record(
-            str(i), Path("x"), "rendered", presence={"streaks": i < present}, masks={"streaks": Path("mask")}
-        )
-        for i in range(present + absent)
-    ]
-    return ImageSet(found, 64, cache=False)
-
-
-def test_f_seg_may_learn_from_a_part_of_the_masks(config: TrainConfig) -> None:
-    images = with_streaks(40, 200)
-    batches = Batches(config, images, images, Share())
-    filled, known = set(), set()
-    for iteration in range(60):
-        generator = batches.generator("x", iteration, "draw")
-        drawn = batches.draw_segmentation(f_seg(8, segmentation_images=10), "streaks", generator)
-        filled |= set(drawn[::2])
-        known |= set(drawn[1::2])
-    # Ten that have streaks, and five of all that have a mask.
-    assert len(filled) == 10
-    assert max(filled) < 40
-    assert len(known) == 5
-    assert max(known) >= 40
-
-
-def test_the_part_of_the_masks_is_that_of_the_run(config: TrainConfig) -> None:
-    images = with_streaks(40, 200)
-
-    def part(seed: int) -> set[int]:
-        batches = Batches(config.model_copy(update={"seed": seed}), images, images, Share())
-        stage = f_seg(400, segmentation_images=10)
-        return set(batches.draw_segmentation(stage, "streaks", torch.Generator().manual_seed(0))[::2])
-
-    assert part(1) == part(1) != part(2)
-
-
-def test_a_limit_above_the_number_of_masks_changes_nothing(config: TrainConfig) -> None:
-    images = with_streaks(4, 8)
-    batches = Batches(config, images, images, Share())
-    plain, limited = (
-        batches.draw_segmentation(
-            f_seg(16, segmentation_images=limit), "streaks", torch.Generator().manual_seed(0)
-        )
-        for limit in (None, 24)
-    )
-    assert plain == limited
-
-
-@pytest.mark.parametrize("part", [0.0, 0.25, 0.75, 1.0])
-def test_a_part_of_each_processs_images_has_the_indicator(config: TrainConfig, part: float) -> None:
-    """Of two processes, each has the same number; the others may have it by chance, here they hardly do."""
-    images = with_streaks(5, 5000)
-    drawn = Batches(config, images, images, Share()).draw_segmentation(
-        f_seg(16, segmentation_filled=part), "streaks", torch.Generator().manual_seed(0)
-    )
-    assert [sum(index < 5 for index in half) for half in (drawn[:8], drawn[8:])] == [8 * part] * 2

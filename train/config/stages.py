@@ -62,6 +62,9 @@ class StageConfig(Section):
     segmentation_images: int | None = Field(default=None, ge=1)
     """Images with an indicator that f_Seg learns it from, and half as many of all that have a mask of it,
     filled or empty; None for all."""
+    segmentation_views: int = Field(default=1, ge=1)
+    """Views of each of these images that f_Seg learns from, the image itself and then augmented ones, as long
+    as there are no more than `segmentation_images` in all: few images show little of an indicator."""
     dice: Literal["squared", "linear"] = "squared"
     """Denominator of the soft dice: with squares, as in the paper, or the sums themselves."""
     segmentation_cross_entropy: float = Field(default=0.0, ge=0)

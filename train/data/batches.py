@@ -21,7 +21,7 @@ from biounet_edge.indicators import INDICATORS
 from train.config.model import TASKS
 from train.config.run import TrainConfig
 from train.config.stages import StageConfig
-from train.data.augmentation import CONTRASTIVE, OF_CLASSIFICATION, apply, move
+from train.data.augmentation import CONTRASTIVE, OF_CLASSIFICATION, STRONG, apply, move
 from train.data.dataset import UNKNOWN, ImageSet, normalise, resize, standardise, to_unit
 from train.encoders import MASK_STRIDE
 
@@ -61,6 +61,8 @@ class Segmented:
     indicator: str
     indices: list[int]
     """Of the images in Dataset A's training side."""
+    views: list[int]
+    """Which view of each image this is; 0 is the image as it is."""
     images: Tensor
     """Shape (n, H, W, 3), uint8."""
     masks: Tensor
@@ -210,8 +212,10 @@ class Batches:
         count = stage.classification_batch
         return torch.multinomial(weights, count, replacement=True, generator=generator)
 
-    def draw_segmentation(self, stage: StageConfig, indicator: str, generator: Generator) -> list[int]:
-        """Indices of annotated images with a mask of an indicator, for one f_Seg update of a stage.
+    def draw_segmentation(
+        self, stage: StageConfig, indicator: str, generator: Generator
+    ) -> list[tuple[int, int]]:
+        """Index and view of annotated images with a mask of an indicator, for one f_Seg update of a stage.
 
         A part of them has the indicator: rare indicators would otherwise give batches of empty masks.
         """
@@ -224,7 +228,25 @@ class Batches:
         count, part = stage.segmentation_batch, stage.segmentation_filled
         filled = [math.ceil(place * part) for place in range(count + 1)]
         pools = [present or known if after > before else known for before, after in pairwise(filled)]
-        return [pool[int(torch.randint(len(pool), (), generator=generator))] for pool in pools]
+        chosen = [pool[int(torch.randint(len(pool), (), generator=generator))] for pool in pools]
+        most = stage.segmentation_views
+        if stage.segmentation_images is not None:
+            most = min(most, max(1, stage.segmentation_images // max(1, len(present))))
+        views = torch.randint(most, (count,), generator=generator) if most > 1 else torch.zeros(count)
+        return list(zip(chosen, views.int().tolist(), strict=True))
+
+    def segmented(self, chosen: Sequence[tuple[int, int]], indicator: str) -> Segmented:
+        """Images and masks of an f_Seg update, each as its view shows it."""
+        indices, views = [index for index, _ in chosen], [view for _, view in chosen]
+        images, masks = self.annotated.images(indices), self.annotated.masks(indices, indicator)
+        for place, (index, view) in enumerate(chosen):
+            if view:
+                seed = derive_seed(self.seed, indicator, index, "view", view)
+                drawn = STRONG.draw(1, Generator().manual_seed(seed))
+                pixels = apply(to_unit(images[place : place + 1]), drawn)[0]
+                images[place] = (pixels.permute(1, 2, 0) * 255).round().to(images.dtype)
+                masks[place] = move(masks[place][None, None].float(), drawn)[0, 0] >= 0.5
+        return Segmented(indicator, indices, views, images, masks)
 
 
 @dataclass(frozen=True)
@@ -279,9 +301,7 @@ class _Iterations(Dataset[Material]):
             indicator = plan.indicator(iteration)
             chosen = batches.draw_segmentation(stage, indicator, generator)
             chosen = chosen[batches.share.of(len(chosen), "segmentation_batch")]
-            images = batches.annotated.images(chosen)
-            truth = batches.annotated.masks(chosen, indicator)
-            segmentation.append(Segmented(indicator, chosen, images, truth))
+            segmentation.append(batches.segmented(chosen, indicator))
         return Material(contrastive, classification, labels, masks, adversarial, segmentation)
 
 
