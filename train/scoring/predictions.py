@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import DatasetError, InputError
-from train.config.model import TASKS
 from train.config.run import TrainConfig
 from train.data.dataset import labels_of
 from train.data.records import TRAITS, Record, read_annotated
 from train.data.splits import Side, split_records
+from train.tasks import TASKS
 
 AGES: Final = (40, 60)
 """Years at which age groups begin."""
