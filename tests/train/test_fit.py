@@ -227,6 +227,16 @@ def test_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
         load_model(tmp_path / "none")
 
 
+def test_a_sidecar_that_is_no_description_is_refused_in_one_line(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((finished / "model.safetensors").read_bytes())
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(
+        CheckpointError, match=r"does not describe a model: .*; network: Field required.*"
+    ) as raised:
+        load_model(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
 def test_checkpoint_of_another_width_is_refused(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes((finished / "model.safetensors").read_bytes())
     sidecar = (finished / "model.json").read_text().replace('"base_width": 4', '"base_width": 8')

@@ -112,6 +112,16 @@ def test_an_error_of_onnx_gradcam_is_one_sentence_and_exit_1(monkeypatch: pytest
     assert result.stderr.endswith("error: Einsum has no rule; leave it out\n")
 
 
+def test_an_interrupt_says_that_nothing_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def export_bundle(*arguments: Any, **options: Any) -> ExportReport:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.bundle.export_bundle", export_bundle)
+    result = runner.invoke(app, ["model", "small"])
+    assert result.exit_code == 130
+    assert result.stderr.endswith("interrupted; nothing was written\n")
+
+
 def test_missing_argument_is_a_usage_error(tmp_path: Path) -> None:
     assert runner.invoke(app, [str(tmp_path)]).exit_code == 2
 

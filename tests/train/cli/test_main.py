@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from train.cli.main import app
@@ -31,6 +32,18 @@ def test_a_known_error_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr == f"error: no configuration at {path}; configs/ holds examples\n"
     assert result.stdout == ""
+
+
+def test_an_interrupt_is_one_sentence_and_exit_code_130(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.config.run.load_config", interrupted)
+    result = runner.invoke(app, ["fit", str(config_path)])
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted; what was finished is kept\n"
 
 
 def test_unknown_options_are_a_usage_error() -> None:
