@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -69,16 +68,24 @@ def test_a_killed_process_ends_like_an_uninterrupted_one(
         [*command, str(killed)], cwd=REPOSITORY, stderr=subprocess.DEVNULL, env=environment
     )
     deadline = time.monotonic() + 240
-    while not (killed / "metrics.jsonl").is_file() or len(epochs_of(killed)) < 2:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        while not (killed / "metrics.jsonl").is_file() or len(epochs_of(killed)) < 2:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait(60)
     assert not (killed / "model.safetensors").exists()
     for run in (killed, whole):
         done = subprocess.run(
-            [*command, str(run)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+            [*command, str(run)],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
         )
         assert done.stdout.strip().endswith("model.safetensors")
     resumed, expected = (load_file(run / "model.safetensors") for run in (killed, whole))

@@ -55,12 +55,16 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from train.cli.main import app; app(['--help'], standalone_mode=False); "
         "print({'numpy', 'cv2', 'onnx', 'onnx_ir', 'pydantic', 'torch'} & set(sys.modules))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert "synthesize" in process.stdout
     assert process.stdout.endswith("set()\n")
 
 
 def test_python_m_train_runs_the_command() -> None:
-    process = subprocess.run([sys.executable, "-m", "train", "--help"], capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-m", "train", "--help"], capture_output=True, text=True, timeout=120
+    )
     assert process.returncode == 0
     assert "Usage: python -m train" in process.stdout
