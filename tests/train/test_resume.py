@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -108,7 +109,10 @@ def test_a_part_of_a_line_does_not_spoil_the_metrics(finished: Path, tmp_path: P
     assert [json.loads(line)["stage"] for line in lines] == ["a", "b"]
 
 
-def test_another_seed_in_the_folder_is_refused(finished: Path, config_path: Path, data_root: Path) -> None:
+def test_another_seed_in_the_folder_is_refused(
+    finished: Path, config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
     config_path.write_text(config_path.read_text().replace("seed = 3", "seed = 4"))
     with pytest.raises(InputError, match="holds a run of another configuration or seed"):
-        fit(load_config(config_path), config_path, data_root, finished, Silence())
+        fit(load_config(config_path), config_path, data_root, run, Silence())
