@@ -4,11 +4,14 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 PATIENCE_S = 500
 """How long a process waits for what another one makes; less than `faulthandler_timeout`."""
+
+MakeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,7 +24,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.maxworkerrestart = "0"
 
 
-MakeOnce = Callable[[str, Callable[[Path], None]], Path]
+def killed_for_memory() -> int:
+    """Processes that Linux has killed since its start because memory was short; 0 where nothing tells."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+KILLED_BEFORE = killed_for_memory()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say that memory was short, where it was: the kernel ends a process without a word."""
+    if error and (count := killed_for_memory() - KILLED_BEFORE):
+        terminal = node.config.pluginmanager.getplugin("terminalreporter")
+        terminal.write_line(f"memory was short: the kernel has killed {count} processes during this run")
 
 
 @pytest.fixture(scope="session")
