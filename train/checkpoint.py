@@ -20,6 +20,7 @@ from torch.optim import Adam
 
 from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.errors import CheckpointError
+from train.config.section import describe_problems
 from train.network import BioUNet, NetworkConfig
 
 
@@ -173,7 +174,7 @@ def load_model(path: Path) -> tuple[BioUNet, ModelInfo]:
             f"expected {sidecar.name} beside {weights}, found none; copy both files"
         ) from error
     except ValidationError as error:
-        raise CheckpointError(f"{sidecar} does not describe a model: {error}") from error
+        raise CheckpointError(f"{sidecar} does not describe a model: {describe_problems(error)}") from error
     model = BioUNet(info.network)
     load_module(model, tensors, weights)
     return model.requires_grad_(False).eval(), info

@@ -12,11 +12,11 @@ from biounet_edge.evaluation.probabilities import auc
 from biounet_edge.indicators import INDICATORS
 from train.calibration import Calibration, fit_calibration, fold_calibrations
 from train.checkpoint import ModelInfo, save_model, versions
-from train.config.model import TASKS
 from train.data.dataset import MEAN, STD
 from train.fusion import extract_features, fit_fusion
-from train.network import MELANOMA, BioUNet
+from train.network import BioUNet
 from train.run import Run
+from train.tasks import MELANOMA, TASKS
 from train.validation import segment_all
 
 MASK_THRESHOLDS = tuple(np.arange(1, 20) / 20)

@@ -17,7 +17,6 @@ from biounet_edge.errors import DatasetError, InputError
 from biounet_edge.indicators import INDICATORS
 from train.algorithm import SETTLING_BATCH
 from train.checkpoint import load_tensors, write_text
-from train.config.model import TASKS
 from train.config.run import TrainConfig, format_config
 from train.config.stages import StageConfig
 from train.data.batches import Batches
@@ -28,10 +27,11 @@ from train.data.splits import check_split, split_records, write_split
 from train.engine import Engine, Machine
 from train.finish import finish_model
 from train.initial_weights import begin_heatmap_path
-from train.network import BioUNet, IndicatorNetwork, encoder_name
+from train.network import BioUNet, IndicatorNetwork
 from train.plan import describe_plan
 from train.run import Reporter, Run, Silence, describe_environment, record_start
 from train.stage import train_stage
+from train.tasks import TASKS, encoder_name
 
 
 def fit(

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from train.encoders import HEATMAPS
 from train.gradcam import explain
-from train.network import MELANOMA, IndicatorNetwork, NetworkConfig
+from train.network import IndicatorNetwork, NetworkConfig
+from train.tasks import indicators_of
 
 GIGA = 1e9
 
@@ -58,7 +59,7 @@ def count_flops(config: NetworkConfig) -> SubnetworkFlops:
     """
     with torch.device("meta"):
         tasks = config.encoders[0]
-        indicator = next(task for task in tasks if task != MELANOMA)
+        indicator = indicators_of(tasks)[0]
         # In evaluation mode batch norm takes a batch of one image; it is not counted in either mode.
         network = IndicatorNetwork(config, tasks, (indicator,)).eval()
         size, heatmap_size = config.image_size_px, config.heatmap_size_px

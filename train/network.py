@@ -14,7 +14,6 @@ Source: the Bio-U-Net paper, sections 4.1 to 4.4; U-Net from Ronneberger et al. 
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +22,7 @@ from torch.nn import functional
 from biounet_edge.indicators import INDICATORS
 from train.encoders import FAMILIES, HEATMAPS, POOLED_SKIPS, Encoder, Family, share_convolutions
 from train.heads import MaskHead, ProjectionHead
-
-MELANOMA: Final = "melanoma"
-"""Name of the diagnosis among the tasks of a classification head."""
-
-ONE_ENCODER_EACH: Final = tuple((indicator, MELANOMA) for indicator in INDICATORS)
-"""The tasks of Bio-U-Net's five encoders: each predicts its own indicator and melanoma."""
+from train.tasks import ONE_ENCODER_EACH, encoder_name, indicators_of
 
 
 @dataclass(frozen=True)
@@ -179,7 +173,7 @@ class IndicatorNetwork(nn.Module):
     @property
     def indicators(self) -> tuple[str, ...]:
         """The tasks that have masks."""
-        return tuple(task for task in self.tasks if task != MELANOMA)
+        return indicators_of(self.tasks)
 
     def freeze(self, blocks: int) -> None:
         """Let the stem and the first blocks keep their weights and batch norm while the rest is trained."""
@@ -258,8 +252,3 @@ class BioUNet(nn.Module):
     def all_networks(self) -> list[IndicatorNetwork]:
         """In the order of the encoders."""
         return list(self.networks.values())  # type: ignore[arg-type]
-
-
-def encoder_name(tasks: tuple[str, ...]) -> str:
-    """Name of an encoder in checkpoints and stages: its indicator, or all its indicators."""
-    return "+".join(task for task in tasks if task != MELANOMA)

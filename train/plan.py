@@ -7,13 +7,13 @@ from datetime import timedelta
 import torch
 
 from biounet_edge.indicators import INDICATORS
-from train.config.model import TASKS
 from train.config.stages import StageConfig
 from train.encoders import HEATMAPS
 from train.flops import SubnetworkFlops, count_flops
 from train.gradcam import explain
-from train.network import IndicatorNetwork, encoder_name
+from train.network import IndicatorNetwork
 from train.run import Run
+from train.tasks import TASKS, encoder_name
 
 TIMED_GFLOPS = 200.0
 """Size of a timed update: about so much work, as far as up to 16 images make it. More images cost in

@@ -11,11 +11,11 @@ from torch import Tensor
 from biounet_edge.evaluation.masks import continuous_dice
 from biounet_edge.evaluation.probabilities import auc
 from train.algorithm import ExplainedEncoder
-from train.config.model import TASKS
 from train.data.batches import Plan
 from train.data.dataset import ImageSet, normalise, resize
 from train.engine import Engine
 from train.network import IndicatorNetwork
+from train.tasks import TASKS
 
 BATCH = 8
 """Images judged at once; Grad-CAM at full width and 512 pixels keeps about half a gigabyte for each."""

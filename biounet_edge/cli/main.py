@@ -7,38 +7,21 @@ is quick.
 
 import sys
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from biounet_edge.cli.benchmark import benchmark
 from biounet_edge.cli.build import build
-from biounet_edge.cli.console import say
+from biounet_edge.cli.commands import make_app
 from biounet_edge.cli.doctor import doctor
 from biounet_edge.cli.info import info
 from biounet_edge.cli.predict import predict
 from biounet_edge.cli.verify import verify
 from biounet_edge.cli.watch import watch
-from biounet_edge.errors import BiounetEdgeError
 from biounet_edge.version import __version__
 
-
-class _Commands(TyperGroup):
-    """The one place where known errors become a sentence and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BiounetEdgeError as error:
-            say(f"error: {error}", style="red")
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as interrupt:
-            say("interrupted; what was finished is kept", style="red")
-            raise typer.Exit(130) from interrupt
-
-
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = make_app()
 
 
 def _version(wanted: bool) -> None:

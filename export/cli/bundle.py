@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from biounet_edge.cli.console import say
 from biounet_edge.errors import InputError
-from export.cli.console import say
 
 if TYPE_CHECKING:
     from biounet_edge.bundle.manifest import GraphPrecision

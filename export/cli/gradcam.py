@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from export.cli.console import say
+from biounet_edge.cli.console import say
 
 
 def gradcam(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:

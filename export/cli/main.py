@@ -7,36 +7,26 @@ is quick.
 
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
-
+from biounet_edge.cli.commands import CommandGroup, make_app
 from biounet_edge.errors import BiounetEdgeError
 from export.cli.bundle import bundle
-from export.cli.console import say
 from export.cli.gradcam import gradcam
 from onnx_gradcam.errors import OnnxGradcamError
 
 
-class _Commands(TyperGroup):
-    """The one place where known errors become a sentence and an exit code.
+class _Commands(CommandGroup):
+    """Reads `python -m export SOURCE OUT` as `python -m export bundle SOURCE OUT`."""
 
-    Reads `python -m export SOURCE OUT` as `python -m export bundle SOURCE OUT`.
-    """
+    KNOWN = (BiounetEdgeError, OnnxGradcamError)
+    INTERRUPTED = "interrupted; nothing was written"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):
             args = ["bundle", *args]
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (BiounetEdgeError, OnnxGradcamError) as error:
-            say(f"error: {error}", style="red")
-            raise typer.Exit(1) from error
 
-
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = make_app(_Commands)
 
 
 @app.callback()

@@ -23,7 +23,7 @@ def predict():
 
     def run(*paths: Path, bundle: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = ["node", "predict.mjs", str(bundle or default_bundle()), *map(str, paths)]
-        return subprocess.run(command, cwd=NODE, capture_output=True, text=True)
+        return subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=120)
 
     return run
 

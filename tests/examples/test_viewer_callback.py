@@ -22,7 +22,7 @@ def predictor():
 
 def test_script_shows_the_last_selection():
     command = [sys.executable, "-m", "examples.viewer_callback", *map(str, SAMPLES[:3])]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
     assert result.stdout.splitlines()[-1].startswith(f"{SAMPLES[2]}: melanoma ")
 
 
@@ -34,12 +34,12 @@ def test_selection_that_was_overtaken_is_not_delivered(predictor):
 
         def predict(self, path):
             begun.set()
-            go_on.wait()
+            assert go_on.wait(60)
             return predictor.predict(path)
 
     findings = Findings(Slow(), lambda path, *_: shown.append(path))
     findings.select(SAMPLES[0])
-    begun.wait()
+    assert begun.wait(60)
     for path in SAMPLES[1:4]:
         findings.select(path)
     go_on.set()

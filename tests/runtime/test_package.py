@@ -50,7 +50,9 @@ def test_import_loads_no_heavy_package():
         "import sys, biounet_edge; "
         "print({'torch', 'onnxruntime', 'typer', 'rich', 'numpy', 'cv2'} & set(sys.modules))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert process.stdout == "set()\n"
 
 
@@ -59,7 +61,9 @@ def test_predictor_loads_onnxruntime_only_when_made():
         "import sys; from biounet_edge import Predictor, Prediction, verify; "
         "print({'torch', 'onnxruntime', 'typer', 'rich'} & set(sys.modules))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert process.stdout == "set()\n"
 
 

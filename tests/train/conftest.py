@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import MakeOnce
 from train.config.run import TrainConfig, load_config
 from train.fit import fit
 from train.run import Silence
@@ -58,10 +59,11 @@ augment = "mild"
 
 
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data") / "rendered"
-    write_isic2018(root, 60, 11, height=64, width=80)
-    return root
+def data_root(make_once: MakeOnce) -> Path:
+    def make(folder: Path) -> None:
+        write_isic2018(folder / "data", 60, 11, height=64, width=80)
+
+    return make_once("rendered", make) / "data"
 
 
 @pytest.fixture
@@ -77,13 +79,15 @@ def config(config_path: Path) -> TrainConfig:
 
 
 @pytest.fixture(scope="session")
-def finished(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(data_root: Path, make_once: MakeOnce) -> Path:
     """A run folder, trained without interruption."""
-    folder = tmp_path_factory.mktemp("finished")
-    path = folder / "tiny.toml"
-    path.write_text(CONFIG, encoding="utf-8")
-    fit(load_config(path), path, data_root, folder / "run", Silence())
-    return folder / "run"
+
+    def make(folder: Path) -> None:
+        path = folder / "tiny.toml"
+        path.write_text(CONFIG, encoding="utf-8")
+        fit(load_config(path), path, data_root, folder / "run", Silence())
+
+    return make_once("finished", make) / "run"
 
 
 class Interruption(Silence):

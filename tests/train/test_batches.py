@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from biounet_edge.errors import InputError
-from train.config.model import TASKS
 from train.config.run import TrainConfig
 from train.config.stages import StageConfig
 from train.data.batches import Batches, Material, Plan, Share, _rarity
 from train.data.dataset import UNKNOWN, ImageSet, normalise, resize
 from train.data.records import Record, read_source
+from train.tasks import TASKS
 
 
 @pytest.fixture(scope="module")

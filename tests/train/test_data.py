@@ -10,10 +10,10 @@ import torch
 from biounet_edge.errors import DatasetError
 from biounet_edge.photographs.decoding import decode, read_input, resize_to_input
 from train.config.data import DataConfig, DataSource, TableColumns
-from train.config.model import TASKS
 from train.data.dataset import MEAN, STD, ImageSet, labels_of, normalise
 from train.data.records import Record, read_annotated, read_source
 from train.data.splits import split_records
+from train.tasks import TASKS
 
 
 def write_image(path: Path, value: int = 90) -> None:

@@ -166,7 +166,11 @@ def test_two_processes_give_the_loss_curve_of_one(config_path: Path, data_root: 
         subprocess.Popen([sys.executable, *launch, str(tmp_path / name)], cwd=REPOSITORY, env=environment)
         for launch, name in ((arguments, "one"), (torchrun, "two"))
     ]
-    assert [run.wait() for run in runs] == [0, 0]
+    try:
+        assert [run.wait(400) for run in runs] == [0, 0]
+    finally:
+        for run in runs:
+            run.terminate()  # torchrun takes its processes with it; does nothing where the run has ended
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert len(one) == 11
     assert set(one[-1]) == {"stage", "contrastive", "classification", "segmentation"}

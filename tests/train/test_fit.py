@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,9 +51,13 @@ def test_checkpoint_stores_shared_convolutions_once(finished: Path) -> None:
 
 
 def test_worker_processes_change_nothing(
-    finished: Path, config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path
+    finished: Path, config_path: Path, data_root: Path, tmp_path: Path
 ) -> None:
-    fit(config, config_path, data_root, tmp_path / "run", Silence(), Machine(workers=1))
+    """In a process of its own: workers are forks, and a fork of this process lacks its libraries' threads."""
+    command = [sys.executable, "-m", "train", "fit", str(config_path), "--data-root", str(data_root)]
+    command += ["--device", "cpu", "--workers", "1", "--run", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, check=True, timeout=300)
     other, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", finished))
     assert all(torch.equal(other[name], expected[name]) for name in expected)
 
@@ -225,6 +232,16 @@ def test_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
         load_model(tmp_path)
     with pytest.raises(CheckpointError, match="expected a checkpoint at"):
         load_model(tmp_path / "none")
+
+
+def test_a_sidecar_that_is_no_description_is_refused_in_one_line(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((finished / "model.safetensors").read_bytes())
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(
+        CheckpointError, match=r"does not describe a model: .*; network: Field required.*"
+    ) as raised:
+        load_model(tmp_path)
+    assert "\n" not in str(raised.value)
 
 
 def test_checkpoint_of_another_width_is_refused(finished: Path, tmp_path: Path) -> None:

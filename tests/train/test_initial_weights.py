@@ -8,12 +8,12 @@ import torchvision
 
 from biounet_edge.errors import CheckpointError, InputError
 from train.checkpoint import save_tensors
-from train.config.model import TASKS
 from train.config.run import TrainConfig, load_config
 from train.fit import fit
 from train.initial_weights import begin_heatmap_path, initialise
 from train.network import IndicatorNetwork, NetworkConfig
 from train.run import Silence
+from train.tasks import TASKS
 
 SMALL = NetworkConfig(base_width=4, image_size_px=64, heatmap_size_px=32)
 

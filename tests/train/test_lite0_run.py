@@ -15,7 +15,6 @@ from torch import Tensor
 from biounet_edge.indicators import INDICATORS
 from tests.train.conftest import CONFIG, Halt
 from train.checkpoint import load_model, load_tensors
-from train.config.model import TASKS
 from train.config.run import TrainConfig, load_config
 from train.data.dataset import ImageSet, normalise
 from train.data.records import read_annotated
@@ -25,6 +24,7 @@ from train.evaluation.probabilities import predict
 from train.fit import fit
 from train.initial_weights import initialise
 from train.run import Silence
+from train.tasks import TASKS
 
 OPTIMIZER = (
     "{ learning_rate = 1e-3, encoder_learning_rate = 5e-4, weight_decay = 1e-2, decoupled = true, "

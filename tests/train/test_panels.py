@@ -13,9 +13,9 @@ from train.checkpoint import ModelInfo, load_model, save_model
 from train.cli.main import app
 from train.config.run import load_config
 from train.data.dataset import MEAN, STD, ImageSet
+from train.data.held_out import held_out
 from train.evaluation.methods import grad_cam
 from train.network import BioUNet, NetworkConfig
-from train.scoring.predictions import held_out
 from train.tables.panel_figure import draw_panel
 from train.tables.panels import Example, ExplainedMap, explain_examples
 

@@ -12,8 +12,8 @@ from biounet_edge.indicators import INDICATORS
 from train.config.run import TrainConfig, load_config
 from train.data.checks import leave_out_held_out
 from train.data.records import read_source
-from train.network import MELANOMA
 from train.tables.rows import ROWS
+from train.tasks import MELANOMA
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FOLDER = CONFIGS / "paper"

@@ -2,7 +2,7 @@
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -69,16 +69,24 @@ def test_a_killed_process_ends_like_an_uninterrupted_one(
         [*command, str(killed)], cwd=REPOSITORY, stderr=subprocess.DEVNULL, env=environment
     )
     deadline = time.monotonic() + 240
-    while not (killed / "metrics.jsonl").is_file() or len(epochs_of(killed)) < 2:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        while not (killed / "metrics.jsonl").is_file() or len(epochs_of(killed)) < 2:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait(60)
     assert not (killed / "model.safetensors").exists()
     for run in (killed, whole):
         done = subprocess.run(
-            [*command, str(run)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+            [*command, str(run)],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
         )
         assert done.stdout.strip().endswith("model.safetensors")
     resumed, expected = (load_file(run / "model.safetensors") for run in (killed, whole))
@@ -101,7 +109,10 @@ def test_a_part_of_a_line_does_not_spoil_the_metrics(finished: Path, tmp_path: P
     assert [json.loads(line)["stage"] for line in lines] == ["a", "b"]
 
 
-def test_another_seed_in_the_folder_is_refused(finished: Path, config_path: Path, data_root: Path) -> None:
+def test_another_seed_in_the_folder_is_refused(
+    finished: Path, config_path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
     config_path.write_text(config_path.read_text().replace("seed = 3", "seed = 4"))
     with pytest.raises(InputError, match="holds a run of another configuration or seed"):
-        fit(load_config(config_path), config_path, data_root, finished, Silence())
+        fit(load_config(config_path), config_path, data_root, run, Silence())

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from train.cli.console import ProgressReporter, show_progress
 from train.cli.options import DataRootOption
+from train.cli.progress import ProgressReporter, show_progress
 
 
 def fit(

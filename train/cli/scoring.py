@@ -17,7 +17,7 @@ def list_images(
 ) -> None:
     """Print the paths of the images on one side of a run's split."""
     from train.config.run import load_config
-    from train.scoring.predictions import held_out
+    from train.data.held_out import held_out
 
     for record in held_out(load_config(config), data_root, side, source):
         typer.echo(record.image)
@@ -37,7 +37,8 @@ def score(
     from biounet_edge.bundle.folder import Bundle
     from biounet_edge.evaluation.bootstrap import Draws
     from train.config.run import load_config
-    from train.scoring.predictions import Predictions, held_out
+    from train.data.held_out import held_out
+    from train.scoring.predictions import Predictions
     from train.scoring.probabilities import score_diagnosis, score_presence
 
     with study_requirements("score"):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from train.cli.console import ProgressReporter, show_progress
+from train.cli.progress import ProgressReporter, show_progress
 
 
 def synthesize(

@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 from biounet_edge.indicators import INDICATORS
 from train.config.section import Section
 from train.encoders import FAMILIES, Family
-from train.network import MELANOMA, ONE_ENCODER_EACH, NetworkConfig
+from train.network import NetworkConfig
+from train.tasks import MELANOMA, ONE_ENCODER_EACH, TASKS
 
 
 def _known_task(name: str) -> str:
@@ -21,9 +22,6 @@ def _known_indicator(name: str) -> str:
         raise ValueError(f"no indicator {name!r}; the indicators are {', '.join(INDICATORS)}")
     return name
 
-
-TASKS = (*INDICATORS, MELANOMA)
-"""Order of the label columns."""
 
 Task = Annotated[str, AfterValidator(_known_task)]
 Indicator = Annotated[str, AfterValidator(_known_indicator)]

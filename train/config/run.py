@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from biounet_edge.errors import InputError
 from train.config.data import DataConfig
 from train.config.model import Indicator, ModelConfig
-from train.config.section import Section
+from train.config.section import Section, describe_problems
 from train.config.stages import StageConfig
 from train.encoders import FAMILIES
 
@@ -148,8 +148,7 @@ def load_config(path: Path) -> TrainConfig:
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
-        places = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-        raise InputError(f"{path} does not describe a run: {places}") from error
+        raise InputError(f"{path} does not describe a run: {describe_problems(error)}") from error
 
 
 def format_config(config: TrainConfig) -> str:

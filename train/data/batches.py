@@ -17,13 +17,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from biounet_edge.errors import InputError
-from biounet_edge.indicators import INDICATORS
-from train.config.model import TASKS
 from train.config.run import TrainConfig
 from train.config.stages import StageConfig
 from train.data.augmentation import CONTRASTIVE, OF_CLASSIFICATION, STRONG, apply, move
 from train.data.dataset import UNKNOWN, ImageSet, normalise, resize, standardise, to_unit
 from train.encoders import MASK_STRIDE
+from train.tasks import TASKS, indicators_of
 
 
 def derive_seed(*parts: object) -> int:
@@ -259,11 +258,6 @@ class Plan:
     localised: tuple[str, ...]
     """Indicators that f_Seg localises, one after the other; empty without f_Seg."""
 
-    @property
-    def indicators(self) -> tuple[str, ...]:
-        """The tasks that have masks."""
-        return tuple(task for task in self.tasks if task in INDICATORS)
-
     def indicator(self, iteration: int) -> str:
         """The indicator whose f_Seg an iteration updates."""
         return self.localised[iteration % len(self.localised)]
@@ -290,7 +284,7 @@ class _Iterations(Dataset[Material]):
             classification = batches.annotated.images(drawn[part].tolist())
             labels = batches.annotated.labels[drawn][:, [TASKS.index(task) for task in plan.tasks]]
             if stage.mask_supervision:
-                masks = batches.annotated.masks_or_unknown(drawn[part].tolist(), plan.indicators)
+                masks = batches.annotated.masks_or_unknown(drawn[part].tolist(), indicators_of(plan.tasks))
         if stage.adversarial is not None:
             count = stage.adversarial.batch
             drawn = torch.randint(len(batches.unlabelled), (count,), generator=generator)

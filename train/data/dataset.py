@@ -13,8 +13,8 @@ from torch.nn import functional
 from biounet_edge.errors import DatasetError, ImageError
 from biounet_edge.indicators import INDICATORS
 from biounet_edge.photographs.decoding import read_input
-from train.config.model import TASKS
 from train.data.records import Record, read_mask
+from train.tasks import TASKS
 
 MEAN = (0.485, 0.456, 0.406)
 """ImageNet channel means, of values in [0, 1]; the encoders start from ImageNet weights."""

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from biounet_edge.errors import DatasetError
 from train.config.data import DataSource
 from train.data.records import Record
-from train.network import MELANOMA
+from train.tasks import MELANOMA
 
 Side = Literal["train", "validation", "test"]
 Split = dict[str, list[Record]]

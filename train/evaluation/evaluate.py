@@ -8,12 +8,12 @@ import torch
 from biounet_edge.errors import InputError
 from train.checkpoint import load_model, write_text
 from train.config.run import TrainConfig, load_config
+from train.data.held_out import held_out
 from train.data.splits import Side
 from train.evaluation.judge import Options, judge
 from train.evaluation.page import format_page
 from train.evaluation.report import FILE_NAME, Evaluation
 from train.run import Reporter, Silence
-from train.scoring.predictions import held_out
 
 PAGE_NAME: Final = "evaluation.md"
 

@@ -11,7 +11,6 @@ from biounet_edge.errors import InputError
 from biounet_edge.evaluation.bootstrap import RESAMPLES
 from biounet_edge.indicators import INDICATORS
 from train.checkpoint import ModelInfo
-from train.config.model import TASKS
 from train.data.dataset import ImageSet
 from train.data.records import Record
 from train.data.splits import Side
@@ -29,8 +28,9 @@ from train.evaluation.report import (
     Presence,
     Settings,
 )
-from train.network import MELANOMA, BioUNet
+from train.network import BioUNet
 from train.run import Reporter
+from train.tasks import MELANOMA, TASKS
 
 BATCH: Final = 8
 """Images judged at once; Grad-CAM at full width and 512 pixels keeps about half a gigabyte for each."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, 
 from biounet_edge.errors import InputError
 from biounet_edge.evaluation.bootstrap import Interval
 from biounet_edge.evaluation.decisions import Rate
+from train.config.section import describe_problems
 
 MethodName = Literal["grad_cam", "decoder", "grad_cam_plus_plus", "layer_cam", "lime"]
 
@@ -185,5 +186,6 @@ def load_evaluation(path: Path) -> Evaluation:
         return Evaluation.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{file} is not an evaluation of format 1 ({error}); run `python -m train evaluate` again"
+            f"{file} is not an evaluation of format 1 ({describe_problems(error)}); "
+            "run `python -m train evaluate` again"
         ) from error

@@ -9,9 +9,10 @@ import pandas as pd
 from biounet_edge.evaluation.bootstrap import Draws, Interval, measure_mean
 from biounet_edge.evaluation.masks import continuous_dice, dice, jaccard
 from biounet_edge.indicators import INDICATORS
+from train.data.held_out import groups_of
 from train.data.records import read_mask
 from train.evaluation.challenge import count_pixels, pooled_jaccard
-from train.scoring.predictions import Predictions, groups_of
+from train.scoring.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from biounet_edge.evaluation.bootstrap import Draws, Interval, measure
 from biounet_edge.evaluation.decisions import Decisions, judge_decisions
 from biounet_edge.evaluation.probabilities import auc, average_precision, calibration_error
 from biounet_edge.indicators import INDICATORS
-from train.network import MELANOMA
-from train.scoring.predictions import Predictions, groups_of
+from train.data.held_out import groups_of
+from train.scoring.predictions import Predictions
+from train.tasks import MELANOMA
 
 FEWEST: Final = 10
 """Melanomas, and other lesions, that a subgroup needs to be judged."""

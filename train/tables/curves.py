@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 
 from biounet_edge.errors import InputError
 from biounet_edge.indicators import INDICATORS, indicator_label
-from train.network import MELANOMA
 from train.tables.png import save_figure
+from train.tasks import MELANOMA
 
 COLOURS: Final = dict(zip(INDICATORS, ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"), strict=True))
 """Told apart by readers with any colour vision.

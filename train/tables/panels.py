@@ -14,6 +14,7 @@ from biounet_edge.evaluation.masks import continuous_dice
 from train.checkpoint import ModelInfo, load_model
 from train.config.run import TrainConfig, load_config
 from train.data.dataset import ImageSet
+from train.data.held_out import held_out
 from train.data.records import Record
 from train.evaluation.evaluate import choose_source
 from train.evaluation.judge import Options
@@ -21,7 +22,6 @@ from train.evaluation.methods import Method, choose_methods
 from train.evaluation.report import MethodName
 from train.network import BioUNet
 from train.run import Reporter, Silence
-from train.scoring.predictions import held_out
 from train.tables import paper
 from train.tables.rows import ROWS
 from train.tables.runs import SIDE

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from biounet_edge.errors import CheckpointError, InputError
+from train.config.section import describe_problems
 from train.evaluation.report import FILE_NAME, Evaluation, load_evaluation
 from train.network import NetworkConfig
 from train.tables.rows import ROWS
@@ -98,7 +99,7 @@ def _read_json(path: Path, content: type[Content]) -> Content:
         ) from error
     except (ValidationError, UnicodeDecodeError) as error:
         raise CheckpointError(
-            f"{path} does not describe a run ({error}); run the training command again"
+            f"{path} does not describe a run ({describe_problems(error)}); run the training command again"
         ) from error
 
 

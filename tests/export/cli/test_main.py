@@ -112,6 +112,16 @@ def test_an_error_of_onnx_gradcam_is_one_sentence_and_exit_1(monkeypatch: pytest
     assert result.stderr.endswith("error: Einsum has no rule; leave it out\n")
 
 
+def test_an_interrupt_says_that_nothing_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def export_bundle(*arguments: Any, **options: Any) -> ExportReport:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.bundle.export_bundle", export_bundle)
+    result = runner.invoke(app, ["model", "small"])
+    assert result.exit_code == 130
+    assert result.stderr.endswith("interrupted; nothing was written\n")
+
+
 def test_missing_argument_is_a_usage_error(tmp_path: Path) -> None:
     assert runner.invoke(app, [str(tmp_path)]).exit_code == 2
 
@@ -130,12 +140,16 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from export.cli.main import app; app(['--help'], standalone_mode=False); "
         "print({'numpy', 'cv2', 'onnx', 'onnx_ir', 'pydantic', 'torch'} & set(sys.modules))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert "bundle" in process.stdout
     assert process.stdout.endswith("set()\n")
 
 
 def test_python_m_export_runs_the_command() -> None:
-    process = subprocess.run([sys.executable, "-m", "export", "--help"], capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-m", "export", "--help"], capture_output=True, text=True, timeout=120
+    )
     assert process.returncode == 0
     assert "Usage: python -m export" in process.stdout

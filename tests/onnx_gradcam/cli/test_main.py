@@ -27,7 +27,10 @@ def test_missing_argument_is_a_usage_error() -> None:
 
 def test_the_module_is_the_command(model: Path) -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "onnx_gradcam", "layers", str(model)], capture_output=True, text=True
+        [sys.executable, "-m", "onnx_gradcam", "layers", str(model)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert process.returncode == 0, process.stderr
     assert "features" in process.stdout
@@ -40,14 +43,14 @@ def test_help_loads_no_heavy_package() -> None:
         "app(['--help'], standalone_mode=False)\n"
         "sys.exit(str({'numpy', 'onnx', 'onnx_ir', 'onnxscript'} & set(sys.modules)))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert process.stderr == "set()\n"
 
 
 @pytest.mark.parametrize("name", ["rich", "typer"])
 def test_a_missing_package_of_the_command_is_named(name: str) -> None:
     code = f"import sys; sys.modules[{name!r}] = None; from onnx_gradcam.__main__ import main; main()"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert process.returncode == 1
     assert process.stderr == (
         f"error: {name} is not installed, and the command needs it: pip install rich typer\n"

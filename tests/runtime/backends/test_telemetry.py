@@ -14,7 +14,7 @@ def modules_of(code: str, home: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in SWITCHES}
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "USERPROFILE": str(home)}
     process = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
     )
     return process.stdout.strip()
 

@@ -19,7 +19,9 @@ def test_names_that_the_terminal_cannot_show_are_escaped(bundle, photograph, wri
     command = [sys.executable, "-c", "from biounet_edge.cli.main import main; main()", "predict", "in"]
     options = ["--bundle", str(bundle.folder), "--device", "cpu", "--level", "classify"]
     environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
-    process = subprocess.run([*command, *options], cwd=tmp_path, env=environment, capture_output=True)
+    process = subprocess.run(
+        [*command, *options], cwd=tmp_path, env=environment, capture_output=True, timeout=120
+    )
     assert process.returncode == 3, process.stderr  # of the file that is empty
     assert rb"in/\u75c5.png" in process.stdout
     assert rb"error: in/\u5909.png: the file is empty" in process.stderr

@@ -26,7 +26,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, cv2.getNumThr
 
 def run(*arguments: str) -> list[int]:
     command = [sys.executable, "-c", WORK, *arguments]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     return [int(number) for number in output.split()]
 
 

@@ -40,12 +40,20 @@ def make_images(tmp_path, photograph, write_image):
 
 @pytest.fixture
 def start(bundle):
+    """Starts runs; those that a failed test has left are killed."""
+    started = []
+
     def run(images: Path, output: Path, *options: str, code: str = COMMAND) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", code, "predict", str(images), "--output", str(output)]
         command += ["--bundle", str(bundle.folder), "--device", "cpu", "--batch-size", "2", *options]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
 
-    return run
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate(timeout=60)
 
 
 def results(output: Path) -> dict[str, bytes]:
@@ -59,7 +67,7 @@ def results(output: Path) -> dict[str, bytes]:
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Waits for the exit code and what was said on stderr."""
-    errors = process.communicate()[1]
+    errors = process.communicate(timeout=300)[1]
     return process.returncode, errors
 
 
@@ -70,14 +78,20 @@ def journal_lines(output: Path) -> int:
         return 0
 
 
+def wait_for_lines(process: subprocess.Popen[str], output: Path, lines: int) -> None:
+    """Waits until a journal has so many lines, or the run that writes it has ended."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and journal_lines(output) < lines:
+        assert time.monotonic() < deadline, "the run writes nothing"
+        time.sleep(0.001)
+
+
 def kill_after(process: subprocess.Popen[str], output: Path, lines: int, seconds: float) -> None:
     """Kills a run that has added a number of lines to the journal, and some time later."""
-    goal = journal_lines(output) + lines
-    while process.poll() is None and journal_lines(output) < goal:
-        time.sleep(0.001)
+    wait_for_lines(process, output, journal_lines(output) + lines)
     time.sleep(seconds)
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +123,7 @@ def test_interrupted_run_ends_with_130_and_is_continued(make_images, start, tmp_
     images, output = make_images(30), tmp_path / "out"
     assert end(start(images, tmp_path / "whole"))[0] == 3
     process = start(images, output)
-    while journal_lines(output) < 4 and process.poll() is None:
-        time.sleep(0.001)
+    wait_for_lines(process, output, 4)
     process.send_signal(signal.SIGINT)
     code, errors = end(process)
     assert code == 130, errors

@@ -44,7 +44,8 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
-        self._thread.join()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the watch does not stop"
 
     def _collect(self) -> None:
         for item in self._run:
@@ -183,9 +184,12 @@ def test_watch_command_ends_with_sigterm(bundle, photograph, write_image, tmp_pa
         [*command, *options], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
+        patience = threading.Timer(60, process.kill)
+        patience.start()
         line = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         _, messages = process.communicate(timeout=30)
+        patience.cancel()
     assert line.startswith("in/a.png: melanoma ")
     assert process.returncode == 0
     assert "stopped; what was finished is kept" in messages

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from train.cli.main import app
@@ -33,6 +34,18 @@ def test_a_known_error_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     assert result.stdout == ""
 
 
+def test_an_interrupt_is_one_sentence_and_exit_code_130(
+    config_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.config.run.load_config", interrupted)
+    result = runner.invoke(app, ["fit", str(config_path)])
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted; what was finished is kept\n"
+
+
 def test_unknown_options_are_a_usage_error() -> None:
     assert runner.invoke(app, ["fit"]).exit_code == 2
 
@@ -42,12 +55,16 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from train.cli.main import app; app(['--help'], standalone_mode=False); "
         "print({'numpy', 'cv2', 'onnx', 'onnx_ir', 'pydantic', 'torch'} & set(sys.modules))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     assert "synthesize" in process.stdout
     assert process.stdout.endswith("set()\n")
 
 
 def test_python_m_train_runs_the_command() -> None:
-    process = subprocess.run([sys.executable, "-m", "train", "--help"], capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-m", "train", "--help"], capture_output=True, text=True, timeout=120
+    )
     assert process.returncode == 0
     assert "Usage: python -m train" in process.stdout

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 from tests.train.scoring.written import write_map, write_predictions
 from train.cli.main import app
 from train.config.run import TrainConfig
+from train.data.held_out import held_out
 from train.data.records import read_mask
-from train.scoring.predictions import held_out
 
 
 def test_commands_list_predicted_images_and_score_them(

@@ -11,9 +11,10 @@ from biounet_edge.indicators import INDICATORS
 from train.checkpoint import ModelInfo, save_model
 from train.data.dataset import MEAN, STD
 from train.encoders import HEATMAPS
-from train.network import MELANOMA, ONE_ENCODER_EACH, BioUNet, NetworkConfig
+from train.network import BioUNet, NetworkConfig
+from train.tasks import ONE_ENCODER_EACH, TASKS
 
-ALL_TASKS_ON_ONE_ENCODER = ((*INDICATORS, MELANOMA),)
+ALL_TASKS_ON_ONE_ENCODER = (TASKS,)
 
 
 def settled_model(encoders: tuple[tuple[str, ...], ...] = ONE_ENCODER_EACH) -> BioUNet:

@@ -13,6 +13,7 @@ from biounet_edge.indicators import INDICATORS
 from train.checkpoint import ModelInfo
 from train.config.run import TrainConfig
 from train.data.dataset import ImageSet, normalise
+from train.data.held_out import held_out
 from train.data.records import Record
 from train.evaluation import judge as module
 from train.evaluation.judge import Options, draw_sample, judge
@@ -20,7 +21,6 @@ from train.evaluation.report import Evaluation
 from train.gradcam import explain, stack_heatmaps
 from train.network import BioUNet
 from train.run import Silence
-from train.scoring.predictions import held_out
 
 from .conftest import describe
 

@@ -68,7 +68,7 @@ def test_missing_evaluation_says_which_command_writes_it(tmp_path: Path) -> None
 def test_damaged_evaluation_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="is not an evaluation of format 1"):
+    with pytest.raises(InputError, match=r"is not an evaluation of format 1 \(file: Invalid JSON.*\); run"):
         load_evaluation(path)
 
 

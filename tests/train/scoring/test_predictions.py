@@ -6,7 +6,8 @@ from biounet_edge.errors import InputError
 from tests.train.scoring.written import labelled, write_predictions
 from train.config.data import DataConfig, DataSource
 from train.config.run import TrainConfig
-from train.scoring.predictions import Predictions, held_out
+from train.data.held_out import held_out
+from train.scoring.predictions import Predictions
 
 
 def shared_by_two(config: TrainConfig, data_root: Path, folder: Path) -> TrainConfig:

@@ -110,7 +110,8 @@ def test_run_takes_one_thread_at_a_time(install, opened, images, check):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
     assert problems == []
 
 

@@ -79,7 +79,7 @@ def test_dciodvfy_finds_no_error(output, kind):
     files = sorted((output / kind).iterdir())
     assert len(files) == len(SYNTAXES)
     for file in files:
-        result = subprocess.run(["dciodvfy", "-new", str(file)], capture_output=True, text=True)
+        result = subprocess.run(["dciodvfy", "-new", str(file)], capture_output=True, text=True, timeout=60)
         lines = (result.stdout + result.stderr).splitlines()
         assert len(lines) > 0
         assert [line for line in lines if line.startswith("Error")] == []

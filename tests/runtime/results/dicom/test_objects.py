@@ -35,7 +35,9 @@ def datasets(dataset: Dataset) -> Iterator[Dataset]:
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_object_passes_dciodvfy(written, kind, name):
-    result = subprocess.run(["dciodvfy", "-new", str(written[kind, name])], capture_output=True, text=True)
+    result = subprocess.run(
+        ["dciodvfy", "-new", str(written[kind, name])], capture_output=True, text=True, timeout=60
+    )
     report = result.stdout + result.stderr
     kinds = {"seg": "Segmentation", "sr": "ComprehensiveSR", "sc": "SCImage", "pm": "ParametricMap"}
     assert kinds[name] in report.splitlines()
@@ -45,7 +47,9 @@ def test_every_object_passes_dciodvfy(written, kind, name):
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_object_without_an_operating_point_passes_dciodvfy(undecided, name):
-    result = subprocess.run(["dciodvfy", "-new", str(undecided[name])], capture_output=True, text=True)
+    result = subprocess.run(
+        ["dciodvfy", "-new", str(undecided[name])], capture_output=True, text=True, timeout=60
+    )
     report = result.stdout + result.stderr
     assert [line for line in report.splitlines() if line.startswith("Error")] == []
 

@@ -5,6 +5,7 @@ The browser is driven over the pipe of its DevTools protocol, which takes no pac
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ from biounet_edge import Bundle, Prediction
 from biounet_edge.prediction import make_prediction
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE_S = 60
 
 
 class Browser:
@@ -45,7 +47,8 @@ class Browser:
         os.close(to_browser)
         os.close(from_browser)
         self._commands = os.fdopen(commands, "wb", buffering=0)
-        self._answers = os.fdopen(answers, "rb")
+        self._answers = os.fdopen(answers, "rb", buffering=0)
+        self._received = bytearray()
         self._number = 0
         self._session: str | None = None
         self.requests: list[str] = []
@@ -63,11 +66,15 @@ class Browser:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session = None
-        self.call("Browser.close")
-        self._process.wait(20)
-        self._commands.close()
-        self._answers.close()
-        self._profile.cleanup()
+        try:
+            self.call("Browser.close")
+            self._process.wait(20)
+        finally:
+            self._process.kill()  # does nothing where it has ended
+            self._process.wait(20)
+            self._commands.close()
+            self._answers.close()
+            self._profile.cleanup()
 
     def call(self, method: str, **parameters: Any) -> Any:
         """Sends a command and waits for its answer; keeps what the page requests and complains about."""
@@ -88,11 +95,14 @@ class Browser:
             pass
 
     def _receive(self) -> Any:
-        parts = bytearray()
-        while (byte := self._answers.read(1)) != b"\0":
-            assert byte, "the browser has ended"
-            parts += byte
-        message = json.loads(parts)
+        while b"\0" not in self._received:
+            readable, _, _ = select.select([self._answers], [], [], PATIENCE_S)
+            assert readable, f"the browser has said nothing for {PATIENCE_S} seconds"
+            content = self._answers.read(1 << 16)
+            assert content, "the browser has ended"
+            self._received += content
+        answer, _, self._received = self._received.partition(b"\0")
+        message = json.loads(answer)
         if message.get("method") == "Network.requestWillBeSent":
             self.requests.append(message["params"]["request"]["url"])
         if message.get("method") == "Log.entryAdded":
@@ -152,7 +162,7 @@ class Browser:
         return b64decode(self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)["data"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = next((path for name in NAMES if (path := shutil.which(name))), None)
     if chromium is None:

@@ -1,4 +1,4 @@
-"""What the commands say beside their results, on stderr: sentences and progress."""
+"""Progress of a command, on stderr."""
 
 from rich.console import Console
 from rich.progress import (
@@ -10,16 +10,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-
-
-def say(message: str, style: str | None = None) -> None:
-    """Print one message to stderr.
-
-    Args:
-        message: What to say.
-        style: A colour, where stderr is a terminal.
-    """
-    Console(stderr=True).print(message, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 class ProgressReporter:
