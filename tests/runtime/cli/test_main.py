@@ -48,7 +48,8 @@ def test_interrupted_run_keeps_its_finished_rows(run, folder, tmp_path, monkeypa
         return compute(self, images)
 
     monkeypatch.setattr(OnnxRuntimeBackend, "run", interrupted)
-    result = run("predict", folder, "--output", tmp_path / "out", "--batch-size", 1)
+    options = ("--level", "classify", "--batch-size", 1)
+    result = run("predict", folder, "--output", tmp_path / "out", *options)
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
     kept = rows(tmp_path / "out")

@@ -77,7 +77,7 @@ def test_predict_agrees_with_the_python_interface(run, folder, tmp_path, predict
 
 def test_predict_prints_a_json_line_per_image(run, folder, tmp_path):
     (folder / "empty.png").touch()
-    result = run("predict", folder, "--output", tmp_path / "out", "--json")
+    result = run("predict", folder, "--output", tmp_path / "out", "--level", "classify", "--json")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["status"] for line in lines] == ["ok", "ok", "ok", "error", "ok", "ok"]
     assert set(lines[0]["indicators"]) == set(INDICATORS)
@@ -109,7 +109,7 @@ def test_predict_shortens_a_long_table(run, tmp_path, photograph, write_image):
     source = write_image(tmp_path / "images" / "0.png", photograph[:8, :8])
     for i in range(1, 45):
         (tmp_path / "images" / f"{i}.png").write_bytes(source.read_bytes())
-    result = run("predict", tmp_path / "images", "--output", tmp_path / "out", "--save", "none")
+    result = run("predict", tmp_path / "images", "--output", tmp_path / "out", "--level", "classify")
     assert "and 5 more in predictions.csv" in result.stdout
     assert len(rows(tmp_path / "out")) == 45
 
@@ -176,9 +176,10 @@ def test_predict_reads_the_real_samples(run, shared_data, tmp_path):
 
 def test_predict_finds_the_demo_bundle_by_itself(folder, tmp_path, monkeypatch, bundle):
     monkeypatch.setattr("biounet_edge.bundle.folder.default_bundle", lambda: bundle.folder)
-    result = CliRunner().invoke(app, ["predict", str(folder), "--output", str(tmp_path / "out")])
+    arguments = ["predict", str(folder), "--output", str(tmp_path / "out"), "--level", "classify"]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    with Predictor() as predictor:
+    with Predictor(level="classify") as predictor:
         assert predictor.bundle.checksum == bundle.checksum
 
 

@@ -19,7 +19,8 @@ def test_predict_names_broken_files_and_does_the_rest(run, folder, tmp_path):
     huge = b"\xff\xd8" + frame + scan + b"\xff\xd9"
     (folder / "sub" / "huge.jpg").write_bytes(huge)
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
-    result = run("predict", folder, "--output", tmp_path / "out", "--batch-size", 2)
+    options = ("--level", "classify", "--batch-size", 2)
+    result = run("predict", folder, "--output", tmp_path / "out", *options)
     assert result.exit_code == 3, result.output
     errors = {
         Path(row["image"]).name: row["error"] for row in rows(tmp_path / "out") if row["status"] == "error"

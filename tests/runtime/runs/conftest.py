@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,22 @@ from biounet_edge import Predictor
 from .folder_runs import IMAGES
 
 
+@pytest.fixture(scope="session")
+def write_folder(photograph, write_image) -> Callable[[Path], Path]:
+    """Writes seven images of which the fifth is cut off."""
+
+    def write(folder: Path) -> Path:
+        for i in range(IMAGES):
+            path = write_image(folder / f"{i}.png", np.roll(photograph, 9 * i, axis=1))
+        (folder / "4.png").write_bytes(path.read_bytes()[:300])
+        return folder
+
+    return write
+
+
 @pytest.fixture
-def folder(tmp_path, photograph, write_image) -> Path:
-    """Seven images of which the fifth is cut off."""
-    for i in range(IMAGES):
-        path = write_image(tmp_path / "images" / f"{i}.png", np.roll(photograph, 9 * i, axis=1))
-    cut = tmp_path / "images" / "4.png"
-    cut.write_bytes(path.read_bytes()[:300])
-    return tmp_path / "images"
+def folder(tmp_path, write_folder) -> Path:
+    return write_folder(tmp_path / "images")
 
 
 @pytest.fixture(scope="module")

@@ -31,16 +31,29 @@ def test_kept_images_are_equal_to_computed_ones(counting, folder, tmp_path):
     assert kept == computed
 
 
+SAVE = ("masks", "overlays")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(predictor, write_folder, tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
+    """A folder of images, and what a run over it writes."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    folder = write_folder(root / "images")
+    finish(predictor, folder, root / "whole", save=SAVE)
+    return folder, results(root / "whole")
+
+
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 6, 7])
-def test_stopped_and_continued_run_writes_what_an_undisturbed_one_does(predictor, folder, tmp_path, after):
-    finish_full = {"save": ("masks", "overlays")}
-    finish(predictor, folder, tmp_path / "whole", **finish_full)
-    options = RunOptions(("masks", "overlays"), batch_size=2)
+def test_stopped_and_continued_run_writes_what_an_undisturbed_one_does(
+    predictor, undisturbed, tmp_path, after
+):
+    folder, whole = undisturbed
+    options = RunOptions(SAVE, batch_size=2)
     with closing(run_folder(predictor, discover([folder]), tmp_path / "out", options)) as run:
         for _ in range(after):
             next(run)
-    finish(predictor, folder, tmp_path / "out", **finish_full)
-    assert results(tmp_path / "out") == results(tmp_path / "whole")
+    finish(predictor, folder, tmp_path / "out", save=SAVE)
+    assert results(tmp_path / "out") == whole
 
 
 @pytest.mark.parametrize("after", [3, 7])
