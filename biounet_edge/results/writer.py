@@ -85,6 +85,16 @@ class ResultWriter:
         files.set_result(entry.files)
         self._queue(_Pending(image.stem, entry.outcome, files, in_journal=True))
 
+    def settle(self) -> None:
+        """Wait until all that was queued is written and noted.
+
+        Raises:
+            OutputError: If a result cannot be written.
+        """
+        while self._pending:
+            self._record(self._pending[0])
+            self._pending.popleft()
+
     def __enter__(self) -> Self:
         """Return itself."""
         return self
@@ -101,9 +111,7 @@ class ResultWriter:
             self._abandon()
             return
         try:
-            while self._pending:
-                self._record(self._pending[0])
-                self._pending.popleft()
+            self.settle()
         except BaseException:
             self._abandon()
             raise
@@ -139,8 +147,11 @@ class ResultWriter:
         # What cannot be told from its content, such as a file that was locked, is tried again, and so is what
         # could not be written as DICOM.
         failed = item.outcome.sha256 is None or (self._dicom and item.stem in self._dicom.problems)
-        if self._journal is not None and not item.in_journal and not failed:
-            self._journal.add(item.stem, item.outcome, files)
+        if self._journal is not None and not item.in_journal:
+            if not failed:
+                self._journal.add(item.stem, item.outcome, files)
+            elif item.outcome.sha256 is not None:
+                self._journal.end(item.outcome.sha256)
         self._table.add(item.outcome, files)
 
     def _add_earlier(self, item: "_Pending") -> None:
