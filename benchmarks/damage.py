@@ -16,6 +16,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from PIL import Image
+from pillow_heif import from_pillow
 from rich.console import Console
 from rich.table import Table
 
@@ -50,6 +51,12 @@ def _saved(form: str, **options: Any) -> Callable[[NDArray[np.uint8]], bytes]:
     return save
 
 
+def _heic(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    from_pillow(Image.fromarray(pixels)).save(file, quality=90)
+    return file.getvalue()
+
+
 KINDS: dict[str, Callable[[NDArray[np.uint8]], bytes]] = {
     "JPEG, quality 95": _saved("JPEG", quality=95),
     "JPEG, quality 75": _saved("JPEG", quality=75),
@@ -64,6 +71,8 @@ KINDS: dict[str, Callable[[NDArray[np.uint8]], bytes]] = {
     "BMP": _saved("BMP"),
     "WebP, quality 90": _saved("WEBP", quality=90),
     "WebP, lossless": _saved("WEBP", lossless=True, quality=30),
+    "HEIC, quality 90": _heic,
+    "AVIF, quality 90": _saved("AVIF", quality=90),
 }
 """How each kind of file is made of RGB pixels."""
 

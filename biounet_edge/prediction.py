@@ -126,6 +126,8 @@ class Prediction:
     sha256: str | None = None
     """SHA-256 of the image file's content, in hexadecimal, for a frame with "#" and its number after that
     content; None where pixels were given."""
+    notes: tuple[str, ...] = ()
+    """What to know of the file, such as that it has further pages; usually empty."""
 
     def to_dict(self) -> dict[str, Any]:
         """Make the numbers ready for JSON.
@@ -139,6 +141,7 @@ class Prediction:
             "status": "ok",
             "width": self.size[1],
             "height": self.size[0],
+            "notes": list(self.notes),
             "level": self.level,
             "melanoma_probability": self.melanoma_probability,
             "melanoma": self.melanoma,
@@ -157,7 +160,8 @@ class PredictionFailure:
     error: str
     """The reason, one sentence."""
     sha256: str | None = None
-    """SHA-256 of the content that is the reason; None where the file itself could not be read."""
+    """SHA-256 of the content that is the reason, of a large file that is no image that of its size and first
+    bytes; None where the file itself could not be read."""
 
     def to_dict(self) -> dict[str, Any]:
         """Make the failure ready for JSON.
@@ -180,6 +184,7 @@ def make_prediction(
     size: tuple[int, int],
     preview: NDArray[np.uint8] | None = None,
     sha256: str | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Prediction:
     """Apply a bundle's operating points to the graph's outputs for one image.
 
@@ -191,6 +196,7 @@ def make_prediction(
         size: (H0, W0): height and width of the photograph in pixels.
         preview: The reduced photograph, or None.
         sha256: SHA-256 of the image file's content, or None.
+        notes: What to know of the file.
 
     Returns:
         The prediction.
@@ -227,6 +233,7 @@ def make_prediction(
         indicators=findings,
         preview=preview,
         sha256=sha256,
+        notes=notes,
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +20,10 @@ from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.checks.selection import open_backend
 from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
 from biounet_edge.photographs.decoding import reduce_to, resize_to_input
-from biounet_edge.photographs.source import Source, open_source
+from biounet_edge.photographs.source import OpenSource, Source, open_source
 from biounet_edge.prediction import Outcome, Prediction, PredictionFailure, make_prediction
+
+_NO_ROOM = "the image is too large for the memory that is free now"
 
 
 class Predictor:
@@ -88,16 +90,25 @@ class Predictor:
             Probabilities, and heatmaps and masks as the level has them.
 
         Raises:
-            ImageError: If the photograph cannot be read.
+            ImageError: If the photograph cannot be read; `is_of_content` is False if another try may succeed.
         """
-        outcome = next(self._predict_batch([self._prepare(source, 0)]))
+        try:
+            prepared = self._read(open_source(source), 0)
+        except MemoryError as error:
+            raise ImageError(_NO_ROOM) from error
+        outcome = next(self._predict_batch([prepared]))
         if isinstance(outcome, PredictionFailure):
             raise ImageError(outcome.error)
         return outcome
 
     def stream(
-        self, sources: Iterable[Source], *, batch_size: int = 8, preview_px: int = 0
-    ) -> Iterator[Outcome]:
+        self,
+        sources: Iterable[Source],
+        *,
+        batch_size: int = 8,
+        preview_px: int = 0,
+        before_decoding: Callable[[int, str], None] | None = None,
+    ) -> Generator[Outcome, None, None]:
         """Read any number of photographs in bounded memory.
 
         Several threads decode ahead of the backend, and the backend computes ahead of the caller, so that it
@@ -108,13 +119,15 @@ class Predictor:
             batch_size: Number of photographs that the backend computes at once.
             preview_px: Where above 0, each prediction carries its photograph with the longer side reduced to
                 this many pixels.
+            before_decoding: Called for each file in the thread that decodes it, with its place among the
+                sources, from 0, and the SHA-256 of its content.
 
         Yields:
             One prediction, or the reason why there is none, per source and in their order.
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        remaining = iter(sources)
+        remaining = enumerate(sources)
         decoders = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         device = ThreadPoolExecutor(1, thread_name_prefix="device")
         batches: deque[Future[Iterator[Outcome]]] = deque()
@@ -122,8 +135,8 @@ class Predictor:
             while True:
                 while len(batches) < 2:
                     decoded = [
-                        decoders.submit(self._prepare, source, preview_px)
-                        for source in islice(remaining, batch_size)
+                        decoders.submit(self._prepare, source, preview_px, _at(place, before_decoding))
+                        for place, source in islice(remaining, batch_size)
                     ]
                     if not decoded:
                         break
@@ -152,22 +165,29 @@ class Predictor:
         """Release the backend."""
         self.close()
 
-    def _prepare(self, source: Source, preview_px: int) -> "_Prepared | PredictionFailure":
-        spec, opened = self.bundle.manifest.input, open_source(source)
+    def _prepare(
+        self, source: Source, preview_px: int, before_decoding: Callable[[str], None] = lambda sha256: None
+    ) -> "_Prepared | PredictionFailure":
+        opened = open_source(source, before_decoding)
         try:
-            with opened.read(spec.height, spec.width) as photograph:
-                return _Prepared(
-                    source=opened.name,
-                    size=photograph.size,
-                    pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
-                    preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
-                    sha256=opened.sha256,
-                )
+            return self._read(opened, preview_px)
         except ImageError as error:
             sha256 = opened.sha256 if error.is_of_content else None
             return PredictionFailure(opened.name, str(error), sha256)
         except MemoryError:  # of this machine at this moment, and not of this content
-            return PredictionFailure(opened.name, "the image is too large for the memory that is free now")
+            return PredictionFailure(opened.name, _NO_ROOM)
+
+    def _read(self, opened: OpenSource, preview_px: int) -> "_Prepared":
+        spec = self.bundle.manifest.input
+        with opened.read(spec.height, spec.width) as photograph:
+            return _Prepared(
+                source=opened.name,
+                size=photograph.size,
+                pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
+                preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
+                sha256=opened.sha256,
+                notes=photograph.notes,
+            )
 
     def _predict_batch(self, batch: "Iterable[_Prepared | PredictionFailure]") -> Iterator[Outcome]:
         """Compute at once, and make predictions one by one when asked: the next batch waits for neither."""
@@ -187,8 +207,19 @@ class Predictor:
             reason = "the model returned a value that is not a finite number"
             return PredictionFailure(item.source, reason, item.sha256)
         return make_prediction(
-            self.bundle.manifest, self.level, own, item.source, item.size, item.preview, item.sha256
+            self.bundle.manifest,
+            self.level,
+            own,
+            item.source,
+            item.size,
+            item.preview,
+            item.sha256,
+            item.notes,
         )
+
+
+def _at(place: int, call: Callable[[int, str], None] | None) -> Callable[[str], None]:
+    return partial(call, place) if call is not None else lambda sha256: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +231,4 @@ class _Prepared:
     pixels: NDArray[np.uint8]
     preview: NDArray[np.uint8] | None
     sha256: str | None
+    notes: tuple[str, ...]

@@ -1,8 +1,8 @@
 """What an ONNX graph would make a library do, found out before any library sees it.
 
 A bundle may come from anyone, and its checksums only say that it is whole. A graph can name files as its
-weights, call operators that a library loads from elsewhere, and hold graphs inside of graphs. What
-`python -m export` writes does none of this, so everything of the kind is rejected.
+weights, call operators that a library loads from elsewhere, hold graphs inside of graphs, and ask for more
+memory than there is. What `python -m export` writes does none of this, so everything of the kind is rejected.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.graph_memory import Graph, needed_bytes
 from biounet_edge.bundle.manifest import GraphPrecision, Level
+from biounet_edge.bundle.nodes import read_node
 from biounet_edge.bundle.protobuf import read_fields
 from biounet_edge.bundle.signature import Input, check_signature
+from biounet_edge.bundle.tensors import read_tensor
 from biounet_edge.errors import IntegrityError
+from biounet_edge.photographs.memory import free_bytes
+
+MAX_GRAPH_BYTES = 64 * 1024**3
+"""Most memory that a graph may need for one photograph, where the system does not tell how much is free."""
 
 _STANDARD = (b"", b"ai.onnx")  # domains of the operators that ONNX itself defines
 _TYPES = {1: "float", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}  # TensorProto.DataType
@@ -31,7 +38,7 @@ class _Graph:
     """What the inspection found."""
 
     inputs: list[Input] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
+    sizes: Graph = field(default_factory=Graph)
 
 
 def checked_graph(bundle: Bundle, level: Level, precision: GraphPrecision) -> Path:
@@ -47,12 +54,13 @@ def checked_graph(bundle: Bundle, level: Level, precision: GraphPrecision) -> Pa
 
     Raises:
         InputError: If the bundle has no such level, or not in that precision.
-        IntegrityError: If the graph is damaged, reaches outside of the bundle or needs what ONNX has not.
+        IntegrityError: If the graph is damaged, reaches outside of the bundle, needs what ONNX has not, or
+            needs more memory than is free.
         ManifestError: If its input or outputs are not those of the manifest.
     """
     path = bundle.graph(level, precision)
     found = _inspect(bundle, path.name)
-    check_signature(bundle, level, path.name, found.inputs, found.outputs)
+    check_signature(bundle, level, path.name, found.inputs, found.sizes.outputs)
     return path
 
 
@@ -64,7 +72,8 @@ def check_content(bundle: Bundle, graph: str) -> None:
         graph: Its file name.
 
     Raises:
-        IntegrityError: If the graph is damaged, reaches outside of the bundle or needs what ONNX has not.
+        IntegrityError: If the graph is damaged, reaches outside of the bundle, needs what ONNX has not, or
+            needs more memory than is free.
     """
     _inspect(bundle, graph)
 
@@ -88,7 +97,25 @@ def _inspect_content(bundle: Bundle, name: str, content: bytes) -> _Graph:
             f"{name} {problem}, which no graph of this program does: do not use the bundle "
             f"{bundle.manifest.name}, and fetch it from where it was made"
         )
+    _check_memory(found.sizes, bundle, name)
     return found
+
+
+def _check_memory(graph: Graph, bundle: Bundle, name: str) -> None:
+    try:
+        needed = needed_bytes(graph)
+    except ValueError as error:
+        raise IntegrityError(
+            f"{name} may need memory without bound ({error}), which no graph of this program does: do not "
+            f"use the bundle {bundle.manifest.name}, and fetch it from where it was made"
+        ) from error
+    free = free_bytes()
+    most, why = (MAX_GRAPH_BYTES, "allowed") if free is None else (free, "free")
+    if needed > most:
+        raise IntegrityError(
+            f"{name} needs {needed / 1e6:,.0f} MB of memory for one photograph, and {most / 1e6:,.0f} MB are "
+            f"{why}: free some, choose a lower level, or use another bundle than {bundle.manifest.name}"
+        )
 
 
 def _problems(model: memoryview, bundle: Bundle, found: _Graph) -> Iterator[str]:
@@ -113,12 +140,15 @@ def _graph_problems(graph: memoryview, bundle: Bundle, found: _Graph) -> Iterato
             continue
         if number == _NODE:
             yield from _node_problems(value, bundle)
+            found.sizes.nodes.append(read_node(value))
         elif number == _INITIALIZER:
-            yield from _tensor_problems(value, bundle)
+            yield from _tensor_problems(value, bundle, found.sizes)
         elif number == _INPUT:
-            found.inputs.append(_input(value))
+            name, kind, sizes = _input(value)
+            found.inputs.append((name, kind, tuple(-1 if size is None else size for size in sizes[1:])))
+            found.sizes.inputs[name] = sizes
         elif number == _OUTPUT:
-            found.outputs.append(_text(value, 1))
+            found.sizes.outputs.append(_text(value, 1))
         elif number == _SPARSE_INITIALIZER:
             yield "has sparse weights"
 
@@ -140,8 +170,8 @@ def _node_problems(node: memoryview, bundle: Bundle) -> Iterator[str]:
                     yield "has sparse weights"
 
 
-def _tensor_problems(tensor: memoryview, bundle: Bundle) -> Iterator[str]:
-    """Find the weights that are not in the graph's own file."""
+def _tensor_problems(tensor: memoryview, bundle: Bundle, found: Graph | None = None) -> Iterator[str]:
+    """Find the weights that are not in the graph's own file, and note all of them."""
     place: dict[bytes, bytes] = {}
     for number, value in read_fields(tensor):
         if number == _EXTERNAL_DATA and isinstance(value, memoryview):
@@ -151,6 +181,7 @@ def _tensor_problems(tensor: memoryview, bundle: Bundle) -> Iterator[str]:
                 raise ValueError("the place of a weight is not written as key and value, each once")
             place[pair[1]] = pair[2]
     if not place:
+        _note(tensor, None, found)
         return
     name = place.get(b"location", b"").decode("utf-8", "backslashreplace")
     spec = bundle.manifest.files.get(name)
@@ -160,6 +191,17 @@ def _tensor_problems(tensor: memoryview, bundle: Bundle) -> Iterator[str]:
     offset, length = int(place.get(b"offset", b"0")), int(place.get(b"length", b"0"))
     if min(offset, length) < 0 or offset + length > spec.bytes:
         yield f"has weights outside of {name}, at byte {offset} of {spec.bytes}"
+        return
+    _note(tensor, length if b"length" in place else spec.bytes - offset, found)
+
+
+def _note(tensor: memoryview, external_bytes: int | None, found: Graph | None) -> None:
+    """Compare what a tensor declares with what there is of it, and note it where it is a weight."""
+    name, content = read_tensor(tensor, external_bytes)
+    if found is not None:
+        if name in found.constants:
+            raise ValueError(f"the weight {name!r} is there twice")
+        found.constants[name] = content
 
 
 def _domain_problems(message: memoryview, domain: int) -> Iterator[str]:
@@ -168,17 +210,17 @@ def _domain_problems(message: memoryview, domain: int) -> Iterator[str]:
             yield f"needs the operators of {_readable(value)}"
 
 
-def _input(value_info: memoryview) -> Input:
-    """Name, number format and sizes without the first of a ValueInfoProto; -1 where a size is free."""
-    element, sizes = 0, []
+def _input(value_info: memoryview) -> tuple[str, str, tuple[int | None, ...]]:
+    """Name, number format and sizes of a ValueInfoProto; None where a size is free."""
+    element, sizes = 0, list[int | None]()
     for tensor_type in _messages(value_info, 2, 1):
         for number, value in read_fields(tensor_type):
             if number == 1 and isinstance(value, int):
                 element = value
         for dimension in _messages(tensor_type, 2, 1):
             fixed = [value for kind, value in read_fields(dimension) if kind == 1 and isinstance(value, int)]
-            sizes.append(fixed[-1] if fixed else -1)
-    return _text(value_info, 1), _TYPES.get(element, f"type {element}"), tuple(sizes[1:])
+            sizes.append(fixed[-1] if fixed else None)
+    return _text(value_info, 1), _TYPES.get(element, f"type {element}"), tuple(sizes)
 
 
 def _messages(message: memoryview, *path: int) -> Iterator[memoryview]:

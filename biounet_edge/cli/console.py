@@ -4,12 +4,15 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from biounet_edge.errors import InputError
 from biounet_edge.results.text import printable
+
+if TYPE_CHECKING:
+    from biounet_edge.prediction import Outcome
 
 
 def say(message: str, style: str | None = None) -> None:
@@ -21,6 +24,16 @@ def say(message: str, style: str | None = None) -> None:
     """
     text = printable(message)
     Console(stderr=True).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_notes(outcome: "Outcome") -> None:
+    """Print what to know of a photograph's file.
+
+    Args:
+        outcome: Prediction or failure.
+    """
+    for note in getattr(outcome, "notes", ()):
+        say(f"note: {outcome.source}: {note}")
 
 
 def print_json(content: dict[str, Any], indent: int | None = 2) -> None:

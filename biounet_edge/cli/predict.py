@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from biounet_edge.cli.console import print_json, say, without_paths
+from biounet_edge.cli.console import print_json, say, say_notes, without_paths
 from biounet_edge.cli.options import (
     BatchSizeOption,
     BundleOption,
@@ -45,7 +45,6 @@ def predict(
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.results.dicom.files import DicomFiles
     from biounet_edge.results.kinds import parse_save
-    from biounet_edge.results.summary import write_summary
     from biounet_edge.runs.folder import RunOptions, run_folder
 
     silence_decoders()
@@ -61,12 +60,13 @@ def predict(
         if dicom.others:
             kinds_left_out = ", ".join(dicom.kinds)
             say(f"{dicom.others} of {len(images)} images are not DICOM files and get no {kinds_left_out}")
-        finished = run_folder(predictor, images, output, options, dicom)
+        finished = run_folder(predictor, images, output, options, dicom, left_out=found.left_out, tell=say)
         with closing(finished), progress_bar(len(images)) as advance:
             for item in finished:
                 kept += item.kept
                 if isinstance(item.outcome, PredictionFailure):
                     say(f"error: {item.outcome.source}: {item.outcome.error}", style="red")
+                say_notes(item.outcome)
                 if as_json:
                     print_json(item.outcome.to_dict(), indent=None)
                 table.add(item.outcome)
@@ -77,7 +77,6 @@ def predict(
     written = ", ".join(["predictions.csv", "predictions.jsonl", "summary.json", *folders])
     if kept:
         say(f"kept {kept} results of an earlier run; --no-resume computes them again")
-    write_summary(output, len(images), table.failures, found.left_out)
     for part in found.left_out:
         say(f"left out: {part.sentence}")
     say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")

@@ -12,12 +12,14 @@ import numpy as np
 
 from biounet_edge.bundle.manifest import Level, Precision
 from biounet_edge.cli.console import say
+from biounet_edge.photographs.tiff_samples import silence_libtiff
 from biounet_edge.predictor import Predictor
 
 
 def silence_decoders() -> None:
     """Keep decoders from writing to stderr: what they report is in the reason of the failed image."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence_libtiff()
     warnings.filterwarnings(
         "ignore", module=r"pydicom|highdicom|pylibjpeg|biounet_edge\.(photographs|results)\.dicom"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biounet_edge.cli.console import print_json, say
+from biounet_edge.cli.console import print_json, say, say_notes
 from biounet_edge.cli.options import (
     BundleOption,
     DeviceOption,
@@ -58,6 +58,7 @@ def watch(
                     say(f"error: {item.outcome.source}: {item.outcome.error}", style="red")
                 elif not as_json:
                     typer.echo(_sentence(item.outcome))
+                say_notes(item.outcome)
                 if as_json:
                     print_json(item.outcome.to_dict(), indent=None)
     say("stopped; what was finished is kept")

@@ -49,6 +49,8 @@ class Photograph:
     """RGB pixels, upright, shape (h, w, 3), uint8; fewer than the file has where `reduction` allows it."""
     size: tuple[int, int]
     """(H0, W0): height and width of the upright photograph in the file, in pixels."""
+    notes: tuple[str, ...] = ()
+    """What whoever reads the results should know of the file, such as that it has further pages."""
 
 
 def read_input(source: str | Path | bytes | Frame, height: int, width: int) -> NDArray[np.uint8]:
@@ -109,7 +111,7 @@ def opened_photograph(source: str | Path | bytes | Frame, height: int, width: in
     factor = reduction(header, height, width)
     size = (header.width, header.height) if opened.orientation >= 5 else (header.height, header.width)
     with _room_for(header, factor):
-        yield Photograph(_decode(opened, factor), size)
+        yield Photograph(_decode(opened, factor), size, header.notes)
 
 
 def reduction(header: ImageHeader, height: int, width: int) -> int:

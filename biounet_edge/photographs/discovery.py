@@ -79,7 +79,9 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
     return look_through(paths, output).images
 
 
-def look_through(paths: Iterable[Path], output: Path | None = None) -> Discovery:
+def look_through(
+    paths: Iterable[Path], output: Path | None = None, *, may_be_empty: bool = False
+) -> Discovery:
     """List the images of any mix of files and folders, and count what is left out.
 
     Folders are read recursively and in alphabetical order; hidden files and folders are left out, those that
@@ -91,6 +93,7 @@ def look_through(paths: Iterable[Path], output: Path | None = None) -> Discovery
     Args:
         paths: Files and folders, in the order in which they are to be read.
         output: Folder that the results go to, or None.
+        may_be_empty: Whether a folder may hold no images, because they are still to come.
 
     Returns:
         The images, each file or frame once, and what was left out.
@@ -112,7 +115,7 @@ def look_through(paths: Iterable[Path], output: Path | None = None) -> Discovery
                 check_is_not_output(path, output)
             here: Counter[tuple[str, str]] = Counter()
             inside = list(_walk(path, set(skip), suffixes, here))
-            if not inside:
+            if not inside and not may_be_empty:
                 counted = "".join(f"; left out: {part.sentence}" for part in LeftOut.of(here))
                 raise InputError(
                     f"the folder {path} holds no images: expected files ending in "

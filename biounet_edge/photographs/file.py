@@ -31,6 +31,10 @@ _one_of_a_file = tuple(Lock() for _ in range(16))
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
+class UnreadImageError(ImageError):
+    """A file is rejected by its size or its first bytes, and the rest of it is not read."""
+
+
 def read_file(path: Path) -> bytes:
     """Read a regular file whole.
 
@@ -42,17 +46,27 @@ def read_file(path: Path) -> bytes:
 
     Raises:
         ImageError: If it is missing, no regular file, too large, cannot be read or changes meanwhile; the
-            message is the reason and names no path.
+            message is the reason and names no path. An `UnreadImageError` where `checksum` tells it apart.
     """
     with _opened(path) as (file, size):
-        if size <= LARGE_FILE_BYTES:
-            return file.read(size + 1)
-        head = file.read(HEAD_BYTES)
-        if not is_dicom(head):
-            check_known(head)  # a file of gigabytes that is none costs a look at its first bytes
-        check_fits(size, "the bytes of its file")
-        file.seek(0)
+        _check_worth_reading(file, size)
+        if size > LARGE_FILE_BYTES:
+            check_fits(size, "the bytes of its file")
         return file.read(size + 1)
+
+
+def _check_worth_reading(file: BinaryIO, size: int) -> None:
+    """Reject by its size or its first bytes what would take gigabytes to read, and go back to the start."""
+    if size > MAX_FILE_BYTES:
+        raise UnreadImageError(f"the file has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read")
+    if size > LARGE_FILE_BYTES:
+        head = file.read(HEAD_BYTES)
+        try:
+            if not is_dicom(head):
+                check_known(head)
+        except ImageError as error:
+            raise UnreadImageError(str(error)) from None
+        file.seek(0)
 
 
 def turn_of(path: Path) -> AbstractContextManager[object]:
@@ -82,16 +96,26 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise ImageError("this is not a regular file")
-            if before.st_size > MAX_FILE_BYTES:
-                raise ImageError(
-                    f"the file has {before.st_size:,} bytes, at most {MAX_FILE_BYTES:,} are read"
-                )
             yield file, before.st_size
             read, after = file.tell(), os.fstat(file.fileno())
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror or type(error).__name__}") from error
     if (read, after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
         raise ImageError("the file changed while it was read: wait until it is complete and start again")
+
+
+def check_worth_reading(path: Path) -> None:
+    """Reject a file as `read_file` does by its size and its first bytes, without reading more.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ImageError: If it is too large, or large and no image, or cannot be read.
+    """
+    with _opened(path) as (file, size):
+        _check_worth_reading(file, size)
+        file.seek(size)
 
 
 def checksum(source: Path | Frame) -> str:
@@ -101,7 +125,8 @@ def checksum(source: Path | Frame) -> str:
         source: A file, or one frame of a DICOM file.
 
     Returns:
-        A SHA-256 in hexadecimal; the same that the prediction carries.
+        A SHA-256 in hexadecimal; the same that the prediction carries. Of a file that `read_file` rejects by
+        its size or its first bytes, it is that of its size and first bytes: no more of it counts.
 
     Raises:
         ImageError: If the file cannot be read.
@@ -142,6 +167,13 @@ def _digest(path: Path) -> "hashlib._Hash":
 def _digest_of_state(path: Path, state: tuple[int, int, int]) -> "hashlib._Hash":
     digest = hashlib.sha256()
     with _opened(path) as (file, size):
+        try:
+            _check_worth_reading(file, size)
+        except UnreadImageError:
+            file.seek(0)
+            digest.update(b"%d#" % size + file.read(HEAD_BYTES))
+            file.seek(size)
+            return digest
         while file.tell() <= size and (chunk := file.read(_CHUNK_BYTES)):  # it may grow without an end
             digest.update(chunk)
     return digest

@@ -51,6 +51,16 @@ class ImageHeader:
     """Of a TIFF, the page that is read."""
     scans: int = 1
     """Of a JPEG, the number of scans."""
+    others: int = 0
+    """Further photographs in the file, which are not read."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever reads the results should know of the file."""
+        if not self.others:
+            return ()
+        pages = "1 further page" if self.others == 1 else f"{self.others:,} further pages"
+        return (f"{pages} of the {self.format} file not read",)
 
     def needed_bytes(self, reduction: int = 1) -> int:
         """Return about how much memory decoding takes beside the file; measured, and rounded up.
@@ -102,8 +112,9 @@ def read_header(data: bytes) -> ImageHeader:
     if format_of(data[:HEAD_BYTES]):
         heif = read_heif(data)
         return ImageHeader(
-            heif.format, heif.height, heif.width, heif.orientation, heif.profile, missing=heif.missing
-        )
+            heif.format, heif.height, heif.width, heif.orientation, heif.profile, missing=heif.missing,
+            others=heif.others,
+        )  # fmt: skip
     check_known(data[:HEAD_BYTES])
     raise AssertionError("the loop above knows every format")
 
@@ -268,7 +279,17 @@ def _read_tiff(data: bytes) -> ImageHeader:
     page = read_page(data)
     missing = missing_part(data, page)
     orientation = defined(page.orientation)
-    return ImageHeader("TIFF", page.height, page.width, orientation, page.profile, page.bits, missing, page)
+    return ImageHeader(
+        "TIFF",
+        page.height,
+        page.width,
+        orientation,
+        page.profile,
+        page.bits,
+        missing,
+        page,
+        others=page.others,
+    )
 
 
 _FORMATS: tuple[tuple[Format, re.Pattern[bytes], Callable[[bytes], ImageHeader]], ...] = (

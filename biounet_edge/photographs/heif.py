@@ -41,6 +41,8 @@ class HeifHeader(NamedTuple):
     """The ICC profile."""
     missing: str | None
     """Why the file is not whole; None where nothing was found."""
+    others: int
+    """Further images in the file."""
 
 
 def format_of(data: bytes) -> HeifFormat | None:
@@ -75,12 +77,12 @@ def read_heif(data: bytes) -> HeifHeader:
     """
     kind = format_of(data)
     assert kind is not None, "the first bytes were looked at before"
-    image = _opened(data, kind)
+    image, others = _opened(data, kind)
     width, height = image.size
     exif = image.info.get("exif") if kind == "AVIF" else None  # libheif turns by itself
     orientation = orientation_of(exif.removeprefix(b"Exif\0\0")) if exif else 1
     missing = "a part of its data reads as zeros, as after a disk error" if bytes(_ZEROS) in data else None
-    return HeifHeader(kind, height, width, orientation, image.info.get("icc_profile"), missing)
+    return HeifHeader(kind, height, width, orientation, image.info.get("icc_profile"), missing, others)
 
 
 def decode_heif(data: bytes) -> NDArray[np.uint8]:
@@ -97,7 +99,7 @@ def decode_heif(data: bytes) -> NDArray[np.uint8]:
     """
     kind = format_of(data)
     assert kind is not None, "its header was read before"
-    image = _opened(data, kind)
+    image, _ = _opened(data, kind)
     try:
         pixels = np.array(image)  # decoded here, and copied: what Pillow holds cannot be written to
     except (OSError, ValueError, RuntimeError, SyntaxError, EOFError) as error:
@@ -107,17 +109,18 @@ def decode_heif(data: bytes) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., :3], dtype=np.uint8)
 
 
-def _opened(data: bytes, kind: HeifFormat) -> Any:
-    """Return an image of Pillow or pillow-heif, not yet decoded."""
+def _opened(data: bytes, kind: HeifFormat) -> tuple[Any, int]:
+    """Return an image of Pillow or pillow-heif, not yet decoded, and how many others its file has."""
     try:
         if kind == "AVIF":
             if not features.check("avif"):
                 raise ImageError(
                     "this is an AVIF image, and the installed Pillow cannot read it: update Pillow"
                 )
-            return AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+            image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+            return image, image.n_frames - 1
         file = _pillow_heif().open_heif(data, convert_hdr_to_8bit=True)
-        return file[file.primary_index]
+        return file[file.primary_index], len(file) - 1
     except (OSError, ValueError, RuntimeError, SyntaxError, EOFError, IndexError) as error:
         if isinstance(error, ImageError):
             raise

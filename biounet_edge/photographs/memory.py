@@ -41,12 +41,13 @@ _decoding = _Counter()
 
 
 @contextmanager
-def room_for(needed_bytes: int, what: str) -> Iterator[None]:
-    """Wait until an image fits beside those that are being decoded, and count it until the block ends.
+def room_for(needed_bytes: int, what: str, *, must_fit: bool = True) -> Iterator[None]:
+    """Wait until an image fits beside the others in work, and count it until the block ends.
 
     Args:
-        needed_bytes: What it takes to decode it and to hold it.
+        needed_bytes: What it takes to decode it and to hold it, or to write its results.
         what: What needs that, for the message: "its 15,800 x 15,800 pixels".
+        must_fit: False lets it go on once it is alone, even where it may not fit: what was read is written.
 
     Yields:
         Nothing.
@@ -57,7 +58,7 @@ def room_for(needed_bytes: int, what: str) -> Iterator[None]:
     if needed_bytes < SMALL_BYTES:
         yield
         return
-    large, patience = needed_bytes > LARGE_BYTES, PATIENCE_S
+    large, patience = must_fit and needed_bytes > LARGE_BYTES, PATIENCE_S
     with _decoding.changed:
         while True:
             free = free_bytes()
@@ -65,6 +66,8 @@ def room_for(needed_bytes: int, what: str) -> Iterator[None]:
             if fits and not (large and _decoding.large):
                 break
             if _decoding.bytes == 0:
+                if not must_fit:
+                    break
                 if patience <= 0:
                     raise _too_large(needed_bytes, free or 0, what)
                 patience -= 0.1

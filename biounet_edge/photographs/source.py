@@ -5,7 +5,7 @@ checksum once its content was read.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.decoding import Photograph, opened_photograph
 from biounet_edge.photographs.dicom.content import Frame
-from biounet_edge.photographs.file import frame_checksum, read_file, turn_of
+from biounet_edge.photographs.file import (
+    UnreadImageError,
+    check_worth_reading,
+    checksum,
+    frame_checksum,
+    read_file,
+    turn_of,
+)
 
 Source = str | Path | bytes | Frame | NDArray[np.uint8]
 """A photograph: a path, the bytes of an image file, one frame of a DICOM file, or RGB pixels of shape
@@ -46,11 +53,12 @@ class OpenSource(Protocol):
         """
 
 
-def open_source(source: Source) -> OpenSource:
+def open_source(source: Source, before_decoding: Callable[[str], None] = lambda sha256: None) -> OpenSource:
     """Find out what a source is; nothing is read yet.
 
     Args:
         source: The photograph.
+        before_decoding: Called with the checksum of the content once that is read; never for pixels.
 
     Returns:
         What reads it.
@@ -58,10 +66,10 @@ def open_source(source: Source) -> OpenSource:
     if isinstance(source, np.ndarray):
         return _Pixels(source)
     if isinstance(source, bytes):
-        return _Content(source)
+        return _Content(source, before_decoding)
     if isinstance(source, Frame):
-        return _FrameOfFile(source)
-    return _File(Path(source), str(source))
+        return _FrameOfFile(source, before_decoding)
+    return _File(Path(source), str(source), before_decoding)
 
 
 class _Pixels:
@@ -81,27 +89,33 @@ class _Pixels:
 
 
 class _Content:
-    def __init__(self, data: bytes) -> None:
-        self.name, self._data = "<bytes>", data
+    def __init__(self, data: bytes, before_decoding: Callable[[str], None]) -> None:
+        self.name, self._data, self._before_decoding = "<bytes>", data, before_decoding
         self.sha256: str | None = None
 
     @contextmanager
     def read(self, height: int, width: int) -> Iterator[Photograph]:
         self.sha256 = hashlib.sha256(self._data).hexdigest()
+        self._before_decoding(self.sha256)
         with opened_photograph(self._data, height, width) as photograph:
             yield photograph
 
 
 class _File:
-    def __init__(self, path: Path, name: str) -> None:
-        self.name, self._path = name, path
+    def __init__(self, path: Path, name: str, before_decoding: Callable[[str], None]) -> None:
+        self.name, self._path, self._before_decoding = name, path, before_decoding
         self.sha256: str | None = None
 
     @contextmanager
     def read(self, height: int, width: int) -> Iterator[Photograph]:
         with turn_of(self._path):
-            data = read_file(self._path)
+            try:
+                data = read_file(self._path)
+            except UnreadImageError:
+                self.sha256 = checksum(self._path)
+                raise
             self.sha256 = hashlib.sha256(data).hexdigest()
+            self._before_decoding(self.sha256)
             with opened_photograph(data, height, width) as photograph:
                 del data
                 yield photograph
@@ -110,13 +124,15 @@ class _File:
 class _FrameOfFile:
     """A frame of a file that may be too large to be held for each of them."""
 
-    def __init__(self, frame: Frame) -> None:
-        self.name, self._frame = str(frame), frame
+    def __init__(self, frame: Frame, before_decoding: Callable[[str], None]) -> None:
+        self.name, self._frame, self._before_decoding = str(frame), frame, before_decoding
         self.sha256: str | None = None
 
     @contextmanager
     def read(self, height: int, width: int) -> Iterator[Photograph]:
         self.sha256 = frame_checksum(self._frame)
+        check_worth_reading(self._frame.path)
+        self._before_decoding(self.sha256)
         with opened_photograph(self._frame, height, width) as photograph:
             if frame_checksum(self._frame) != self.sha256:
                 self.sha256 = None  # which of the two contents was decoded cannot be told

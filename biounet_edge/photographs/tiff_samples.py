@@ -6,10 +6,12 @@ gets a directory written here that describes plain bytes, so that nothing but a 
 decoded. simplejpeg decodes JPEG. OpenCV's libtiff reports none of this and leaves the rest black.
 """
 
+import ctypes
 import io
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,15 @@ _LIBTIFF = {"LZW": 5, "PackBits": 32773}
 
 _Samples = NDArray[np.unsignedinteger[Any]]
 """uint8, or uint16 for more than 8 bits."""
+
+
+def silence_libtiff() -> None:
+    """Keep the libtiff that Pillow contains from writing to stderr: its errors are the reason of a failure.
+
+    For the whole process, so it is up to commands and not done by itself.
+    """
+    with suppress(AttributeError, OSError):  # where it is no library of its own, it cannot be reached
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 def decode_tiff(data: bytes, page: TiffPage) -> NDArray[np.uint8]:

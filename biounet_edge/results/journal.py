@@ -3,22 +3,24 @@
 journal.jsonl has one line per run and one per image, appended once all of the image's files are in place:
 whatever stops a run, there is no line without its result. A line that was cut off is not JSON, and its image
 is computed again. Before files of other content or of another kind of run are overwritten, a line without an
-outcome says that they are gone.
+outcome says that they are gone. Lines of their own say what is in work (`deaths`).
 """
 
 import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Any, Self
 
-from biounet_edge.errors import InputError, OutputError
+from biounet_edge.errors import BiounetEdgeError, InputError, OutputError
 from biounet_edge.prediction import Outcome
+from biounet_edge.results.deaths import Deaths
 from biounet_edge.results.kinds import KINDS
 from biounet_edge.results.outcome_record import outcome_from_dict
 from biounet_edge.results.tables import TABLE_NAMES
@@ -30,6 +32,8 @@ except ImportError:  # Windows: two runs in one folder are not kept apart there
     fcntl = None  # type: ignore[assignment]
 
 JOURNAL_NAME = "journal.jsonl"
+
+_ORDERLY = (BiounetEdgeError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 _FORMAT = 1
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND
@@ -48,7 +52,10 @@ class FinishedEntry:
 
 
 class Journal:
-    """The open journal of an output folder; no other run may open it meanwhile. Used by one thread."""
+    """The open journal of an output folder; no other run may open it meanwhile.
+
+    Used by one thread, but for `begin` and `end`, which may be called from any.
+    """
 
     def __init__(self, output: Path, run: str, *, resume: bool = True, anonymous: bool = False) -> None:
         """Make the output folder, open its journal and remove half-written files of a killed run.
@@ -66,10 +73,13 @@ class Journal:
         """
         self.anonymous = anonymous
         """Whether file names must not be kept."""
+        self.deaths = Deaths(run)
+        """What was in work when earlier runs of the same kind died."""
         self._output, self._path, self._run = output, output / JOURNAL_NAME, run
         self._places: dict[str, tuple[int, int]] = {}  # stem -> offset and length of its last line
         self._others: set[str] = set()  # stems whose last line is another run's
         self._end = 0
+        self._lock, self._began = RLock(), False  # whether anything is in work, or was
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -80,13 +90,14 @@ class Journal:
             with self._explained():
                 if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                     raise OSError("it is not a regular file")
-                self._lock()
+                self._lock_folder()
                 self._read(anonymous)
                 if not resume:
                     self._file.truncate(0)
                     self._places, self._others, self._end = {}, set(), 0
+                    self.deaths = Deaths(run)
                 remove_leftovers(output, KINDS)
-                self._append({"journal": _FORMAT, "anonymous": anonymous})
+                self._append({"journal": _FORMAT, "anonymous": anonymous, "run": run})
         except BaseException:
             self._file.close()
             raise
@@ -113,8 +124,10 @@ class Journal:
             return None
         offset, length = self._places[stem]
         try:
-            self._file.seek(offset)
-            line = json.loads(self._file.read(length))
+            with self._lock:
+                self._file.seek(offset)
+                content = self._file.read(length)
+            line = json.loads(content)
             outcome = outcome_from_dict(line["outcome"])
             files: dict[str, int] = line["files"]
             there = all((self._output / name).stat().st_size == size for name, size in files.items())
@@ -140,6 +153,33 @@ class Journal:
             self._others.discard(stem)
             self._places.pop(stem, None)
 
+    def begin(self, stem: str, sha256: str) -> None:
+        """Note that an image is about to be decoded, so that the next run knows if this one dies of it.
+
+        Args:
+            stem: Name of its results.
+            sha256: SHA-256 of its content.
+
+        Raises:
+            OutputError: If the journal cannot be written.
+        """
+        with self._explained():
+            self._began = True
+            self._append({"begins": sha256} | ({} if self.anonymous else {"of": stem}))
+
+    def end(self, sha256: str, *, trial: bool = False) -> None:
+        """Note that an image that was begun is no longer in work, though it is not finished.
+
+        Args:
+            sha256: SHA-256 of its content.
+            trial: Whether there is more to be done with it now; else earlier deaths are forgotten.
+
+        Raises:
+            OutputError: If the journal cannot be written.
+        """
+        with self._explained():
+            self._append({"ends": sha256, "trial": trial})
+
     def add(self, stem: str, outcome: Outcome, files: list[str]) -> None:
         """Note that an image is finished: all of its files are in place.
 
@@ -163,7 +203,10 @@ class Journal:
             self._others.discard(stem)
 
     def close(self) -> None:
-        """Release the folder; a second call does nothing."""
+        """Note that the run did not die, and release the folder; a second call does nothing."""
+        if self._began and not self._file.closed:
+            with suppress(OSError):  # a full disk; what was in work is tried by itself
+                self._append({"closed": True})
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -173,10 +216,13 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the journal."""
-        self.close()
+        """Close the journal; an error that nobody foresaw counts as the death of the run."""
+        if error is None or isinstance(error, _ORDERLY):
+            self.close()
+        else:
+            self._file.close()
 
-    def _lock(self) -> None:
+    def _lock_folder(self) -> None:
         if fcntl is None:
             return
         try:
@@ -197,6 +243,7 @@ class Journal:
             for content in lines:
                 offset, self._end = self._end, self._end + len(content)
                 line = _parse(content)
+                self.deaths.read(line)
                 stem = line.get("stem")
                 if line.get("journal") == _FORMAT:
                     runs.append(line.get("anonymous") is True)
@@ -209,6 +256,7 @@ class Journal:
                         self._others.add(stem)
                 if not content.endswith(b"\n"):
                     self._end += self._file.write(b"\n")
+        self.deaths.close()
         named = not all(runs) if runs else any((self._output / name).exists() for name in TABLE_NAMES)
         if anonymous and named:
             raise InputError(
@@ -219,10 +267,11 @@ class Journal:
     def _append(self, line: dict[str, Any]) -> tuple[int, int]:
         """Write a line at once and return where it is."""
         content = json.dumps(line).encode("ascii") + b"\n"  # ASCII: names that are no Unicode survive
-        offset, rest = self._end, memoryview(content)
-        while rest:  # a disk that runs full takes a part first
-            written = self._file.write(rest)
-            self._end, rest = self._end + written, rest[written:]
+        with self._lock:
+            offset, rest = self._end, memoryview(content)
+            while rest:  # a disk that runs full takes a part first
+                written = self._file.write(rest)
+                self._end, rest = self._end + written, rest[written:]
         return offset, len(content)
 
     def _in_place(self) -> bool:

@@ -35,6 +35,7 @@ def outcome_from_dict(record: dict[str, Any]) -> Outcome:
         melanoma_temperature=float(record["melanoma_temperature"]),
         indicators={name: _finding(finding, size) for name, finding in record["indicators"].items()},
         sha256=record["sha256"],
+        notes=tuple(map(str, record["notes"])),
     )
 
 

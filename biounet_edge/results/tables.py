@@ -15,11 +15,15 @@ from biounet_edge.storage import PendingFile, output_error
 
 TABLE_NAMES = ("predictions.csv", "predictions.jsonl")
 
-COLUMNS = ["image", "status", "error", "width", "height", "melanoma_probability", "melanoma"] + [
-    f"{name}_{value}"
-    for name in INDICATORS
-    for value in ("probability", "present", "contribution", "area_pct")
-]
+COLUMNS = (
+    ["image", "status", "error", "width", "height", "melanoma_probability", "melanoma"]
+    + [
+        f"{name}_{value}"
+        for name in INDICATORS
+        for value in ("probability", "present", "contribution", "area_pct")
+    ]
+    + ["notes"]
+)
 """Columns of predictions.csv."""
 
 
@@ -102,6 +106,7 @@ def csv_row(outcome: Outcome) -> dict[str, Any]:
         "height": outcome.size[0],
         "melanoma_probability": f"{outcome.melanoma_probability:.6f}",
         "melanoma": int(outcome.melanoma),
+        "notes": "; ".join(outcome.notes),
     }
     for name, finding in outcome.indicators.items():
         row[f"{name}_probability"] = f"{finding.probability:.6f}"

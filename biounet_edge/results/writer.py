@@ -11,6 +11,7 @@ from typing import Self
 
 from biounet_edge.errors import OutputError
 from biounet_edge.photographs.discovery import InputImage
+from biounet_edge.photographs.memory import room_for
 from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 from biounet_edge.results.dicom.files import DicomFiles
 from biounet_edge.results.images import write_image_files
@@ -19,6 +20,7 @@ from biounet_edge.results.kinds import Save
 from biounet_edge.results.tables import Tables
 
 _WORKERS = min(4, os.cpu_count() or 1)
+_BYTES_PER_PIXEL = {"masks": 6, "dicom-seg": 6, "heatmaps": 12, "probabilities": 12, "dicom-pm": 12}
 _QUEUE = 8  # predictions that wait to be written, at most
 
 
@@ -52,6 +54,7 @@ class ResultWriter:
         """
         self._output, self._save, self._notice = output, save, notice
         self._dicom, self._journal = dicom, journal
+        self._bytes_per_pixel = max((_BYTES_PER_PIXEL.get(kind, 0) for kind in save), default=0)
         self._pending: deque[_Pending] = deque()
         self._table = Tables(output)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="write")
@@ -85,6 +88,16 @@ class ResultWriter:
         files.set_result(entry.files)
         self._queue(_Pending(image.stem, entry.outcome, files, in_journal=True))
 
+    def settle(self) -> None:
+        """Wait until all that was queued is written and noted.
+
+        Raises:
+            OutputError: If a result cannot be written.
+        """
+        while self._pending:
+            self._record(self._pending[0])
+            self._pending.popleft()
+
     def __enter__(self) -> Self:
         """Return itself."""
         return self
@@ -101,9 +114,7 @@ class ResultWriter:
             self._abandon()
             return
         try:
-            while self._pending:
-                self._record(self._pending[0])
-                self._pending.popleft()
+            self.settle()
         except BaseException:
             self._abandon()
             raise
@@ -125,8 +136,11 @@ class ResultWriter:
     def _write_files(self, image: InputImage, outcome: Outcome) -> list[str]:
         if isinstance(outcome, PredictionFailure):
             return []
-        files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
-        return files + self._dicom.write(self._output, image, outcome) if self._dicom else files
+        height, width = outcome.size
+        # Beside others as far as memory goes, those that are being decoded included.
+        with room_for(height * width * self._bytes_per_pixel, "its results", must_fit=False):
+            files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
+            return files + self._dicom.write(self._output, image, outcome) if self._dicom else files
 
     def _queue(self, item: "_Pending") -> None:
         self._pending.append(item)
@@ -139,8 +153,11 @@ class ResultWriter:
         # What cannot be told from its content, such as a file that was locked, is tried again, and so is what
         # could not be written as DICOM.
         failed = item.outcome.sha256 is None or (self._dicom and item.stem in self._dicom.problems)
-        if self._journal is not None and not item.in_journal and not failed:
-            self._journal.add(item.stem, item.outcome, files)
+        if self._journal is not None and not item.in_journal:
+            if not failed:
+                self._journal.add(item.stem, item.outcome, files)
+            elif item.outcome.sha256 is not None:
+                self._journal.end(item.outcome.sha256)
         self._table.add(item.outcome, files)
 
     def _add_earlier(self, item: "_Pending") -> None:

@@ -3,37 +3,36 @@
 Batches follow the order of the images, and are kept or computed as a whole: a library may round an image
 differently in a batch of another size. So a run that was stopped and continued with the same batch size
 writes the very bytes of an uninterrupted one.
+
+What was in work when a run died, killed by the system or by a decoder that crashed, is tried by itself before
+all else at the next start; after a second death its batch is computed one by one, and after a third it is
+skipped and named. So a photograph next to the one that kills is never blamed for it.
 """
 
-import os
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from biounet_edge.errors import ImageError, InputError, OutputError
+from biounet_edge.errors import InputError, OutputError
 from biounet_edge.photographs.discovery import InputImage
-from biounet_edge.photographs.file import checksum
-from biounet_edge.prediction import Outcome
+from biounet_edge.photographs.left_out import LeftOut
+from biounet_edge.prediction import Outcome, PredictionFailure
 from biounet_edge.predictor import Predictor
+from biounet_edge.results.deaths import MOST_DEATHS, skipped, suspects_sentence
 from biounet_edge.results.dicom.files import DicomFiles
 from biounet_edge.results.html import ReportWriter, forget_cards
 from biounet_edge.results.html.entry import PICTURE_PX
 from biounet_edge.results.journal import FinishedEntry, Journal
 from biounet_edge.results.kinds import Save
 from biounet_edge.results.overlay import OVERLAY_PX
+from biounet_edge.results.summary import Counts, write_summary
 from biounet_edge.results.writer import ResultWriter
 from biounet_edge.runs.fingerprint import fingerprint
-
-HASH_CHARACTERS = 32
-"""Characters of the SHA-256 in an anonymous name: 128 bits, so that no two images share one by accident."""
-
-_READERS = min(4, os.cpu_count() or 1)
+from biounet_edge.runs.plan import HASH_CHARACTERS, Task, parts, plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +65,14 @@ def run_folder(
     output: Path,
     options: RunOptions,
     dicom: DicomFiles | None = None,
+    *,
+    left_out: Sequence[LeftOut] = (),
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Generator[Finished, None, None]:
     """Read images, write their results, and skip what an earlier run finished.
 
-    The tables appear when the iterator ends, is closed or fails, and hold what was finished until then.
+    The tables and summary.json appear when the iterator ends, is closed or fails, and hold what was finished
+    until then.
 
     Args:
         predictor: The loaded bundle.
@@ -77,6 +80,8 @@ def run_folder(
         output: Output folder; made where it is missing.
         options: How.
         dicom: Writer of the DICOM kinds; None where there are none.
+        left_out: What was found beside the images, for summary.json and the report.
+        tell: Called with a sentence when an earlier run died with photographs in work.
 
     Yields:
         What came of each image, in order.
@@ -91,23 +96,37 @@ def run_folder(
             f"{', '.join(dicom.kinds)} carry the name of the patient from their source: leave them out of "
             "--save, or leave --anonymous out"
         )
-    stream = partial(predictor.stream, batch_size=options.batch_size, preview_px=_preview_px(options.save))
-    with _RunOutput(predictor, images, output, options, dicom) as run:
-        for kept, tasks in _parts(run.tasks, options.batch_size):
-            if kept:
-                for task in tasks:
+    stream = partial(predictor.stream, preview_px=_preview_px(options.save))
+    with _RunOutput(predictor, images, output, options, dicom, left_out) as run:
+
+        def computed(tasks: list[Task], batch_size: int) -> Generator[Outcome, None, None]:
+            sources = (task.image.source for task in tasks)
+            begin = partial(run.begin, tasks)
+            return stream(sources, batch_size=batch_size, before_decoding=begin)
+
+        if suspects := sum(0 < task.deaths < MOST_DEATHS for task in run.tasks):
+            tell(suspects_sentence(suspects))
+        for task in run.tasks:
+            if task.deaths == 1:  # a trial: what the run writes is computed in its batch
+                with closing(computed([task], 1)) as outcomes:
+                    next(outcomes)
+                run.end(task, trial=True)
+        for how, tasks in parts(run.tasks, options.batch_size):
+            if how == "together":
+                with closing(computed(tasks, options.batch_size)) as outcomes:
+                    for task, outcome in zip(tasks, outcomes, strict=True):
+                        yield run.write(task, outcome)
+                continue
+            for task in tasks:
+                if task.finished:
                     yield run.keep(task)
-            else:
-                for task, outcome in zip(tasks, stream(task.image.source for task in tasks), strict=True):
-                    yield run.write(task, outcome)
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """An image and, if it was finished before, the checksum of its content."""
-
-    image: InputImage
-    sha256: str | None
+                elif task.deaths >= MOST_DEATHS:
+                    yield run.write(task, skipped(task.image.source, task.deaths, task.sha256))
+                else:
+                    run.settle()
+                    with closing(computed([task], 1)) as outcomes:
+                        yield run.write(task, next(outcomes))
+                    run.settle()
 
 
 class _RunOutput:
@@ -124,37 +143,59 @@ class _RunOutput:
         output: Path,
         options: RunOptions,
         dicom: DicomFiles | None,
+        left_out: Sequence[LeftOut],
     ) -> None:
         notice, run = predictor.bundle.manifest.notice, fingerprint(predictor, options.save)
         with ExitStack() as stack:
             self._journal = stack.enter_context(
                 Journal(output, run, resume=options.resume, anonymous=options.anonymous)
             )
-            self._report = stack.enter_context(_report(predictor, output, options, len(images)))
+            self._report = stack.enter_context(_report(predictor, output, options, len(images), left_out))
             # Before any table is opened: if planning is stopped, the earlier tables remain.
-            self.tasks = _plan(images, self._journal, self._report, options.anonymous)
+            self.tasks = plan(images, self._journal, self._report, options.anonymous)
             self._tables = stack.enter_context(
                 ResultWriter(output, options.save, notice, dicom=dicom, journal=self._journal)
             )
             self._open = stack.pop_all()
-        self._taken = 0
+        self._output, self._left_out = output, left_out
+        self._taken = self._failures = 0
+        self._begun: dict[Task, str] = {}  # the checksums of what is in work
 
-    def keep(self, task: _Task) -> Finished:
+    def begin(self, tasks: list[Task], place: int, sha256: str) -> None:
+        """Note that a task is about to be decoded. Called in the thread of a decoder."""
+        self._begun[tasks[place]] = sha256
+        self._journal.begin(tasks[place].image.stem, sha256)
+
+    def end(self, task: Task, *, trial: bool = False) -> None:
+        """Note that a task is no longer in work, though there is nothing to keep of it."""
+        if (sha256 := self._begun.pop(task, None)) is not None:
+            self._journal.end(sha256, trial=trial)
+
+    def settle(self) -> None:
+        """Wait until nothing is in work."""
+        self._tables.settle()
+
+    def keep(self, task: Task) -> Finished:
         """Keep the results of the next task, which an earlier run finished."""
         self._taken += 1
         entry = self._entry(task)
+        self._failures += isinstance(entry.outcome, PredictionFailure)
         self._tables.keep(task.image, entry)
         if self._report:
             self._report.keep(task.image, entry.outcome)
         return Finished(entry.outcome, kept=True)
 
-    def write(self, task: _Task, outcome: Outcome) -> Finished:
+    def write(self, task: Task, outcome: Outcome) -> Finished:
         """Write the next task's results."""
         self._taken += 1
+        self._failures += isinstance(outcome, PredictionFailure)
         image, named = self._named(task.image, outcome)
         self._tables.write(image, named)
         if self._report:
             self._report.write(image, named)
+        if outcome.sha256 is None:  # else the line that says what came of it ends it
+            self.end(task)
+        self._begun.pop(task, None)
         return Finished(named, kept=False)
 
     def __enter__(self) -> Self:
@@ -168,11 +209,17 @@ class _RunOutput:
                 self._keep_rest()
         finally:
             self._open.__exit__(kind, error, trace)
+        with suppress(OutputError) if error is not None else nullcontext():
+            write_summary(self._output, self._counts, self._left_out)
+
+    @property
+    def _counts(self) -> Counts:
+        return Counts(len(self.tasks), self._taken - self._failures, self._failures)
 
     def _keep_rest(self) -> None:
         """Keep the tasks that were not reached; what fails here follows from the error that ends the run."""
         for task in self.tasks[self._taken :]:
-            if task.sha256 is None:
+            if not task.finished:
                 continue
             with suppress(OutputError):
                 self._tables.keep(task.image, self._entry(task))
@@ -180,7 +227,7 @@ class _RunOutput:
                 with suppress(OutputError):
                     self._report.keep(task.image, self._entry(task).outcome)
 
-    def _entry(self, task: _Task) -> FinishedEntry:
+    def _entry(self, task: Task) -> FinishedEntry:
         """Read what the plan has found, under the name that the image has in this run."""
         assert task.sha256 is not None
         entry = self._journal.find(task.image.stem, task.sha256)
@@ -200,47 +247,14 @@ class _RunOutput:
 
 
 def _report(
-    predictor: Predictor, output: Path, options: RunOptions, total: int
+    predictor: Predictor, output: Path, options: RunOptions, total: int, left_out: Sequence[LeftOut]
 ) -> AbstractContextManager[ReportWriter | None]:
     if "report" not in options.save:
         forget_cards(output)
         return nullcontext()
     level, device = predictor.level, predictor.selection
-    return ReportWriter(output, predictor.bundle, level, device, total, resume=options.resume)
-
-
-def _plan(
-    images: Sequence[InputImage], journal: Journal, report: ReportWriter | None, anonymous: bool
-) -> list[_Task]:
-    """Find what is finished by the images' content as it is now."""
-    if len(journal) == 0:
-        return [_Task(image, None) for image in images]
-
-    def content(image: InputImage) -> str | None:
-        if not anonymous and image.stem not in journal:
-            return None
-        try:
-            return checksum(image.source)
-        except (ImageError, MemoryError):
-            return None
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        checksums = list(pool.map(content, images))
-    tasks = []
-    for image, sha256 in zip(images, checksums, strict=True):
-        if anonymous and sha256 is not None:
-            image = replace(image, stem=sha256[:HASH_CHARACTERS])
-        entry = None if sha256 is None else journal.find(image.stem, sha256)
-        finished = entry is not None and (report is None or report.has(image, entry.outcome))
-        tasks.append(_Task(image, sha256 if finished else None))
-    return tasks
-
-
-def _parts(tasks: list[_Task], batch_size: int) -> Iterator[tuple[bool, list[_Task]]]:
-    """Yield neighbouring batches that are all kept or all computed, and which of the two it is."""
-    batches = (tasks[start : start + batch_size] for start in range(0, len(tasks), batch_size))
-    for kept, part in groupby(batches, lambda batch: all(task.sha256 is not None for task in batch)):
-        yield kept, [task for batch in part for task in batch]
+    resume = options.resume
+    return ReportWriter(output, predictor.bundle, level, device, total, resume=resume, left_out=left_out)
 
 
 def _preview_px(save: tuple[Save, ...]) -> int:

@@ -4,15 +4,18 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
 from biounet_edge.errors import InputError
-from biounet_edge.photographs.discovery import InputImage, check_is_not_output, discover
+from biounet_edge.photographs.discovery import Discovery, InputImage, check_is_not_output, look_through
+from biounet_edge.photographs.left_out import FORMAT, LeftOut
+from biounet_edge.prediction import PredictionFailure
 from biounet_edge.predictor import Predictor
 from biounet_edge.results.dicom.files import DicomFiles
+from biounet_edge.results.summary import Counts, write_summary
 from biounet_edge.runs.folder import Finished, RunOptions, run_folder
 
 LONGEST_RETRY_S = 600.0
@@ -48,8 +51,8 @@ def watch_folder(
         settle_s: How long a file must not have changed, in seconds.
         interval_s: Time between two looks at the folder, in seconds.
         retry_s: Time after which failures are tried again, in seconds; doubled as long as they stay the same.
-        tell: Called with a sentence when the folder cannot be read for now, or a result cannot be written as
-            DICOM.
+        tell: Called with a sentence when the folder cannot be read for now, a result cannot be written as
+            DICOM, or an earlier watch was killed while it read photographs.
 
     Yields:
         What came of each photograph that was read, none that was kept.
@@ -64,25 +67,27 @@ def watch_folder(
     check_is_not_output(folder, output)
     dicom = DicomFiles(options.save, predictor.bundle, (), needed=False)  # one series for all rounds
     arrivals, retry, reachable = _Arrivals(settle_s), _Retry(retry_s), True
-    done: dict[str, _State] = {}
+    done, counts, told = dict[str, _State](), Counts(), list[LeftOut]()
     while not stop.is_set():
-        images, problem = _look(folder, output)
-        if problem is not None:
+        found = _look(folder, output)
+        if isinstance(found, str):
             if reachable:
-                tell(problem)
+                tell(found)
             reachable = False
             stop.wait(interval_s)
             continue
         reachable = True
-        settled = arrivals.settled(images, time.monotonic())
+        settled = arrivals.settled(found.images, time.monotonic())
         states = {name: state for name, (_, state) in settled.items()}
         if states != done or retry.is_due(time.monotonic()):
-            failed: set[str] = set()
+            failed, failures = set[str](), 0
             ready = [image for image, _ in settled.values()]
             dicom.problems.clear()
             try:
-                with closing(run_folder(predictor, ready, output, options, dicom)) as run:
+                run = run_folder(predictor, ready, output, options, dicom, left_out=found.left_out, tell=tell)
+                with closing(run):
                     for item in run:
+                        failures += isinstance(item.outcome, PredictionFailure)
                         if item.outcome.sha256 is None:
                             failed.add(item.outcome.source)
                         if not item.kept:
@@ -93,7 +98,13 @@ def watch_folder(
                 for line in dicom.problems.values():
                     tell(line)
             retry.note(failed | dicom.problems.keys(), time.monotonic())
-            done = states
+            done, counts = states, Counts(len(ready), len(ready) - failures, failures)
+            told = _tell_left_out(found.left_out, told, tell)
+        elif found.left_out != told and len(settled) == len(found.images):
+            with suppress(OSError):  # writing says why
+                output.mkdir(parents=True, exist_ok=True)
+            write_summary(output, counts, found.left_out)
+            told = _tell_left_out(found.left_out, told, tell)
         stop.wait(interval_s)
 
 
@@ -138,16 +149,25 @@ class _Retry:
         return now >= self._due
 
 
-def _look(folder: Path, output: Path) -> tuple[list[InputImage], str | None]:
+def _look(folder: Path, output: Path) -> Discovery | str:
     """Return what is in the folder, or why it cannot be read."""
     try:
         os.scandir(folder).close()
+        return look_through([folder], output, may_be_empty=True)
     except OSError as error:
-        return [], f"the folder {folder} cannot be read for now: {error.strerror}"
-    try:
-        return discover([folder], output), None
-    except InputError:  # there is nothing yet
-        return [], None
+        return f"the folder {folder} cannot be read for now: {error.strerror}"
+    except InputError as error:  # it went away a moment ago
+        return str(error)
+
+
+def _tell_left_out(
+    left_out: list[LeftOut], told: list[LeftOut], tell: Callable[[str], None]
+) -> list[LeftOut]:
+    """Tell of photographs that nobody will read, when their number changes; return what was told."""
+    for part in left_out:
+        if part.reason == FORMAT and part not in told:
+            tell(f"left out: {part.sentence}")
+    return left_out
 
 
 def _state(path: Path) -> _State | None:

@@ -182,3 +182,20 @@ def test_pickled_predictor_is_loaded_anew_where_it_is_unpickled(bundle, photogra
             assert copy.backend is not predictor.backend
             assert (copy.level, copy.backend.device, copy.backend.precision) == ("classify", "cpu", "float32")
             assert copy.predict(photograph).melanoma_probability == expected.melanoma_probability
+
+
+def test_predict_says_whether_a_failure_is_of_the_content(
+    predictor, photograph, write_image, tmp_path, monkeypatch
+):
+    path = write_image(tmp_path / "a.png", photograph)
+    with pytest.raises(ImageError) as raised:
+        predictor.predict(path.read_bytes()[:300])
+    assert raised.value.is_of_content
+
+    def no_room(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("biounet_edge.photographs.decoding._decode", no_room)
+    with pytest.raises(ImageError, match="too large for the memory that is free now") as raised:
+        predictor.predict(path)
+    assert not raised.value.is_of_content

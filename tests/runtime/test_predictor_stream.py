@@ -56,10 +56,10 @@ def test_stream_decodes_while_the_caller_works(bundle, photograph, monkeypatch):
     with Predictor(bundle, level="classify") as predictor:
         prepare = predictor._prepare
 
-        def observed(source, preview_px):
+        def observed(source, *arguments):
             if source is late:
                 decoding.set()
-            return prepare(source, preview_px)
+            return prepare(source, *arguments)
 
         monkeypatch.setattr(predictor, "_prepare", observed)
         late = photograph.copy()
@@ -93,10 +93,10 @@ def test_stream_gives_the_first_batch_before_the_second_is_decoded(bundle, photo
     with Predictor(bundle, device="cpu", level="classify") as predictor:
         prepare, second = predictor._prepare, photograph.copy()
 
-        def slow(source, preview_px):
+        def slow(source, *arguments):
             if source is second:
                 assert delivered.wait(10), "the first result waited for the second batch"
-            return prepare(source, preview_px)
+            return prepare(source, *arguments)
 
         monkeypatch.setattr(predictor, "_prepare", slow)
         stream = predictor.stream([photograph, photograph, second, second], batch_size=2)

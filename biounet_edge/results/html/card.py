@@ -57,6 +57,7 @@ def render_card(entry: Entry, stem: str, order: int, photograph_url: str, run: R
         "bundle": run.checksum,
         "name": escaped(path.name or row["image"]),
         "folder": folder_text(row["image"]),
+        "notes": "".join(f'<p class="note">{escaped(note)}</p>' for note in row["notes"]),
         "order": str(order),
         "probability": repr(row["melanoma_probability"]),
         "bytes": str(len(entry.photograph)),

@@ -61,6 +61,7 @@ def render_page(run: Run, counts: Counts, failures: list[str], written: datetime
         "when": written.strftime("%Y-%m-%d %H:%M %Z"),
         "summary": _summary(counts),
         "incomplete": _incomplete(run, counts),
+        "left_out": _left_out(run),
         "notice": notice,
         "layer_boxes": "\n".join(_layer_boxes(run)),
         "errors": _errors(failures),
@@ -86,6 +87,13 @@ def _incomplete(run: Run, counts: Counts) -> str:
         return ""
     text = f"Incomplete: the run ended after {done:,} of {run.total:,} photographs."
     return f'<p class="incomplete" role="note">{text}</p>'
+
+
+def _left_out(run: Run) -> str:
+    if not run.left_out:
+        return ""
+    parts = "".join(f"<li>{escaped(part.sentence)}</li>" for part in run.left_out)
+    return f'<div class="left-out"><p>Left out</p><ul>{parts}</ul></div>'
 
 
 def _errors(failures: list[str]) -> str:

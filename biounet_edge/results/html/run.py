@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from biounet_edge.bundle.manifest import Level, Manifest
+from biounet_edge.photographs.left_out import LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,5 @@ class Run:
     """Number of photographs that were to be read."""
     beside: bool
     """Whether the photographs are beside the page, in place of being in it."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What was found beside the photographs."""

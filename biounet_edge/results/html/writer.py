@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.manifest import Level
 from biounet_edge.errors import OutputError
 from biounet_edge.photographs.discovery import InputImage
+from biounet_edge.photographs.left_out import LeftOut
 from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 from biounet_edge.results.html.card import escaped, folder_text, render_card, render_failure
 from biounet_edge.results.html.card_file import CardFile
@@ -39,7 +41,15 @@ class ReportWriter:
     """
 
     def __init__(
-        self, output: Path, bundle: Bundle, level: Level, device: str, total: int, *, resume: bool = False
+        self,
+        output: Path,
+        bundle: Bundle,
+        level: Level,
+        device: str,
+        total: int,
+        *,
+        resume: bool = False,
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         """Start the report.
 
@@ -50,12 +60,14 @@ class ReportWriter:
             device: What it is computed on, in words.
             total: Number of photographs that will come.
             resume: Whether `has` and `keep` may use the cards of an earlier run into this folder.
+            left_out: What was found beside the photographs.
 
         Raises:
             OutputError: If the folder cannot be written to.
         """
         self._output, self._path = output, output / REPORT_NAME
-        self._run = Run(bundle.manifest, bundle.checksum, level, device, total, total > EMBEDDED)
+        beside = total > EMBEDDED
+        self._run = Run(bundle.manifest, bundle.checksum, level, device, total, beside, tuple(left_out))
         self._counts = Counts()
         self._failures: list[str] = []
         try:

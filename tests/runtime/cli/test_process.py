@@ -37,3 +37,34 @@ def test_share_cores_leaves_opencv_one_thread():
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory by this rule")
 def test_share_cores_keeps_the_memory_of_one_photograph_for_the_next():
     assert run("share")[0] < run()[0] / 5
+
+
+DAMAGED = """
+import io, sys
+import numpy as np
+from PIL import Image
+from biounet_edge.cli.process import silence_decoders
+from biounet_edge.errors import ImageError
+from biounet_edge.photographs.decoding import decode
+
+file = io.BytesIO()
+noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+Image.fromarray(noise).save(file, "TIFF", compression="tiff_lzw")
+data = file.getvalue()
+middle = len(data) // 2
+if "silence" in sys.argv:
+    silence_decoders()
+try:
+    decode(data[:middle] + bytes(4096) + data[middle + 4096 :])
+except ImageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libtiff may be out of reach elsewhere")
+@pytest.mark.parametrize("silence", [False, True])
+def test_silence_decoders_keeps_libtiff_from_writing_to_stderr(silence):
+    command = [sys.executable, "-c", DAMAGED, *(["silence"] if silence else [])]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "the TIFF image is truncated or damaged" in result.stdout
+    assert (result.stderr == "") == silence

@@ -13,6 +13,7 @@ from biounet_edge import ImageError
 from biounet_edge.photographs import file as image_file
 from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.photographs.file import read_file, turn_of
+from biounet_edge.photographs.source import open_source
 
 posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such files")
 
@@ -170,3 +171,31 @@ def test_large_files_are_held_one_after_another(tmp_path, monkeypatch):
         with turn_of(tmp_path / "small"), turn_of(tmp_path / "missing"):
             pass
     assert not turn_of(tmp_path / "other").locked()
+
+
+def test_a_large_file_that_is_no_image_is_told_apart_by_its_first_bytes(tmp_path, opened):
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(1900 * 1024**2)  # sparse: takes no space
+    with pytest.raises(image_file.UnreadImageError, match="the file is not an image in a known format"):
+        read_file(path)
+    first = image_file.checksum(path)
+    assert open_source(path).sha256 is None
+    source = open_source(path)
+    with pytest.raises(ImageError), source.read(128, 128):
+        pass
+    assert source.sha256 == first
+    with path.open("r+b") as file:
+        file.write(b"other")
+    assert image_file.checksum(path) != first
+
+
+def test_a_file_that_is_too_large_is_told_apart_by_its_first_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_file, "MAX_FILE_BYTES", 10)
+    (tmp_path / "a").write_bytes(b"x" * 11)
+    with pytest.raises(image_file.UnreadImageError, match="the file has 11 bytes, at most 10 are read"):
+        read_file(tmp_path / "a")
+    for source in (open_source(tmp_path / "a"), open_source(Frame(tmp_path / "a", 1))):
+        with pytest.raises(ImageError, match="at most 10 are read"), source.read(128, 128):
+            pass
+        assert source.sha256 is not None

@@ -48,6 +48,15 @@ def test_decode_refuses_what_is_cut_off_or_reads_as_zeros(form):
             decode(damaged)
 
 
+@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
+@pytest.mark.parametrize(("others", "notes"), [(0, ()), (2, "2 further pages of the {} file not read")])
+def test_further_pages_are_mentioned(form, others, notes, photograph):
+    more = [Image.fromarray(photograph[::-1])] * others
+    data = saved(photograph, form, save_all=True, append_images=more)
+    expected = (notes.format(form.replace("HEIF", "HEIC")),) if notes else ()
+    assert read_photograph(data, 128, 128).notes == expected
+
+
 def test_decode_says_what_is_missing_for_heic(photograph, monkeypatch):
     data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)

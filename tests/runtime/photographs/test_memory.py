@@ -178,3 +178,20 @@ def test_read_file_looks_at_the_first_bytes_of_a_large_file_that_is_no_image(tmp
         file.truncate(1900 * 1024**2)  # sparse: takes no space
     with pytest.raises(ImageError, match="the file is not an image in a known format"):
         image_file.read_file(tmp_path / "a.jpg")
+
+
+def test_results_wait_for_one_another_and_are_written_though_they_may_not_fit(free):
+    free(100 * MB)
+    inside, most = [], []
+
+    def work(_: int) -> None:
+        with room_for(300 * MB, "it", must_fit=False):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(8)))
+    assert (max(most), len(most)) == (1, 8)
+    assert memory._decoding.bytes == 0

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from biounet_edge import ImageError
-from biounet_edge.photographs.decoding import decode
+from biounet_edge.photographs.decoding import decode, read_photograph
 from biounet_edge.photographs.header import read_header
 
 from .image_files import ORIENTED, encode
@@ -234,3 +234,14 @@ def test_decode_refuses_packbits_data_that_read_as_zeros(photograph):
         decode(data[:20000] + bytes(4096) + data[24096:])
     flat = np.zeros((360, 480, 3), np.uint8)
     np.testing.assert_array_equal(decode(saved(flat, "packbits")), flat)
+
+
+@pytest.mark.parametrize(("others", "notes"), [(0, ()), (1, "1 further page"), (2, "2 further pages")])
+def test_further_pages_are_mentioned_and_thumbnails_are_not(photograph, others, notes):
+    pages = [Image.fromarray(photograph), *[Image.fromarray(photograph[:50])] * others]
+    thumbnail = Image.fromarray(photograph[:20])
+    thumbnail.encoderinfo = {"tiffinfo": {254: 1}}  # NewSubfileType: a reduced image
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=[*pages[1:], thumbnail])
+    expected = (f"{notes} of the TIFF file not read",) if notes else ()
+    assert read_photograph(file.getvalue(), 128, 128).notes == expected

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -230,3 +231,19 @@ def test_overlay_without_a_photograph_says_what_is_missing(tmp_path, bundle, pre
         ResultWriter(tmp_path, ("overlays",)) as writer,
     ):
         writer.write(image("a"), prediction)
+
+
+def test_writer_counts_the_memory_of_what_it_writes(bundle, outcome, tmp_path, monkeypatch):
+    counted = []
+
+    @contextmanager
+    def room_for(needed_bytes, what, *, must_fit):
+        counted.append((needed_bytes, must_fit))
+        yield
+
+    monkeypatch.setattr("biounet_edge.results.writer.room_for", room_for)
+    for save in (("masks", "heatmaps"), ("masks",), ()):
+        with ResultWriter(tmp_path / "out", save) as writer:
+            writer.write(image("a"), outcome)
+    pixels = outcome.size[0] * outcome.size[1]
+    assert counted == [(12 * pixels, False), (6 * pixels, False), (0, False)]

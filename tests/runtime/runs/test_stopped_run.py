@@ -9,7 +9,7 @@ from biounet_edge import OutputError
 from biounet_edge.photographs.discovery import discover
 from biounet_edge.results.html.card_file import PART_NAME
 from biounet_edge.results.tables import csv_row
-from biounet_edge.runs import folder as folder_run
+from biounet_edge.runs import plan
 from biounet_edge.runs.folder import RunOptions, run_folder
 
 from .folder_runs import IMAGES, finish, results, stop
@@ -40,7 +40,7 @@ def test_run_that_is_stopped_while_it_is_planned_leaves_the_earlier_results(
     def interrupt(source):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folder_run, "checksum", interrupt)
+    monkeypatch.setattr(plan, "checksum", interrupt)
     with pytest.raises(KeyboardInterrupt):
         finish(predictor, folder, tmp_path / "out", save=("report",))
     left = results(tmp_path / "out")
@@ -56,7 +56,7 @@ def test_image_that_memory_has_no_room_for_while_planning_is_tried_again(
     def fail(source):
         raise MemoryError
 
-    monkeypatch.setattr(folder_run, "checksum", fail)
+    monkeypatch.setattr(plan, "checksum", fail)
     assert finish(counting, folder, tmp_path / "out") == [False] * IMAGES
 
 

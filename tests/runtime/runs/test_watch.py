@@ -1,4 +1,6 @@
+import contextlib
 import csv
+import json
 import os
 import shutil
 import signal
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from biounet_edge import ImageError, InputError, Predictor
+from biounet_edge.photographs import file as image_file
 from biounet_edge.photographs.file import read_file
 from biounet_edge.runs.folder import RunOptions
 from biounet_edge.runs.watch import watch_folder
@@ -173,6 +176,55 @@ def test_watch_says_at_its_start_that_an_extra_is_missing(classifying, tmp_path,
     options = RunOptions(("dicom-sr",), batch_size=1)
     with pytest.raises(InputError, match=r"dicom-sr cannot be written, .* is not installed: pip install"):
         next(watch_folder(classifying, tmp_path / "in", tmp_path / "out", options, threading.Event()))
+
+
+def summary(output: Path, images: int) -> dict:
+    """The summary of a watch, once it counts so many photographs."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            content = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+            if content["images"] == images:
+                return content
+        time.sleep(0.02)
+    raise AssertionError(f"no summary of {images} photographs")
+
+
+def test_watch_writes_a_summary_and_tells_of_photographs_that_nobody_reads(
+    classifying, photograph, write_image, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.gif").touch()
+    (tmp_path / "in" / "notes.txt").touch()
+    with Watch(classifying, tmp_path / "in", tmp_path / "out") as watch:
+        first = summary(tmp_path / "out", 0)
+        write_image(tmp_path / "in" / "a.png", photograph)
+        (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+        watch.wait(2)
+        second = summary(tmp_path / "out", 2)
+    assert {part["reason"]: part["count"] for part in first["left_out"]} == {
+        "photographs in formats that are not read": 1, "files that are no photographs": 1,
+    }  # fmt: skip
+    assert (second["read"], second["failed"]) == (1, 1)
+    assert second["left_out"] == first["left_out"]
+    assert watch.lines == ["left out: 1 photograph in a format that is not read: GIF"]
+
+
+@pytest.mark.parametrize("limit", ["LARGE_FILE_BYTES", "MAX_FILE_BYTES"])
+def test_watch_reports_a_large_file_that_is_no_photograph_once(
+    classifying, photograph, write_image, tmp_path, monkeypatch, limit
+):
+    monkeypatch.setattr(image_file, limit, 100_000)
+    write_image(tmp_path / "in" / "good.png", photograph)
+    (tmp_path / "in" / "large.png").write_bytes(bytes(200_000))
+    with Watch(classifying, tmp_path / "in", tmp_path / "out") as watch:
+        assert watch.wait(2) == ["good.png", "large.png"]
+        time.sleep(0.5)
+        assert len(watch.names) == 2
+    with Watch(classifying, tmp_path / "in", tmp_path / "out") as watch:
+        time.sleep(1)
+        assert watch.names == []
+    assert len(rows(tmp_path / "out")) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
