@@ -72,7 +72,7 @@ def _predict(photographs: Sequence[Path], output: Path) -> str:
 
 
 def _shows_something(path: Path) -> bool:
-    return int(np.ptp(read_picture(path.read_bytes(), path.name, ""))) > 0
+    return int(np.ptp(read_picture(path.read_bytes(), path.name, ""))) > 32
 
 
 def _photograph(browser: str, page: Path, picture: Path, width: int, height: int) -> None:
