@@ -1,0 +1,98 @@
+"""`python -m benchmarks.foreign make|table`: foreign pictures, and how many a familiarity score turns away.
+
+    python -m benchmarks.foreign make FOLDER --data-root data
+    python -m benchmarks.foreign table foreign.csv familiar.csv --threshold -310
+
+`make` writes two sets, FOLDER/choose and FOLDER/judge, with a folder per kind. It needs pip, npm, Chromium
+and the photographs of a training run: `choose` damages some of its validation side, `judge` some of its
+test side.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.foreign.picture import KINDS, SETS, Picture
+from benchmarks.foreign.rejection import read_scores, rejection_table
+from biounet_edge.errors import BiounetEdgeError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def make(
+    folder: Annotated[Path, typer.Argument(help="Where the sets are written.")],
+    config: Annotated[Path, typer.Option(help="Run whose split is used.")] = Path("configs/demo.toml"),
+    source: Annotated[str, typer.Option(help="Its source of photographs.")] = "ham10000",
+    data_root: Annotated[Path, typer.Option(help="Folder of the run's data.")] = Path("data"),
+    archives: Annotated[
+        Path | None, typer.Option(help="Where packages are kept.", show_default="FOLDER/archives")
+    ] = None,
+) -> None:
+    """Fetch and make the pictures of both sets."""
+    from benchmarks.foreign.folder import write_pictures
+
+    try:
+        pictures = _pictures(config, source, data_root, archives or folder / "archives")
+        counts = write_pictures(folder, pictures)
+    except BiounetEdgeError as error:
+        raise _stop(error) from error
+    table = Table("kind", *SETS, "what it is")
+    for kind, meaning in KINDS.items():
+        table.add_row(kind, *(str(counts[name, kind]) for name in SETS), meaning)
+    table.add_row("all", *(str(sum(counts[name, kind] for kind in KINDS)) for name in SETS), "")
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def table(
+    foreign: Annotated[Path, typer.Argument(help="CSV with columns kind and score.")],
+    familiar: Annotated[
+        Path, typer.Argument(help="CSV with a column score and, if there are several, source.")
+    ],
+    threshold: Annotated[float, typer.Option(help="Lower scores are turned away.")],
+) -> None:
+    """Print, as Markdown, AUROC and the part turned away per kind. Higher scores are more familiar."""
+    try:
+        scores = read_scores(foreign, "kind"), read_scores(familiar, "source")
+    except BiounetEdgeError as error:
+        raise _stop(error) from error
+    typer.echo(rejection_table(*scores, threshold))
+
+
+def _pictures(config: Path, source: str, data_root: Path, archives: Path) -> Iterator[Picture]:
+    """Yield all pictures of both sets, those that can go wrong first."""
+    from benchmarks.foreign.archives import read_archives
+    from benchmarks.foreign.damaged import damage_photographs
+    from benchmarks.foreign.documents import make_documents
+    from benchmarks.foreign.members import read_members, take_members
+    from benchmarks.foreign.own_output import make_own_outputs
+    from benchmarks.foreign.patterns import make_patterns
+    from train.config.run import load_config
+    from train.scoring.predictions import held_out
+
+    run = load_config(config)
+    choose = [record.image for record in held_out(run, data_root, "validation", source)]
+    judge = [record.image for record in held_out(run, data_root, "test", source)]
+    return chain(
+        make_own_outputs("choose", choose),
+        make_own_outputs("judge", judge),
+        damage_photographs("choose", choose),
+        damage_photographs("judge", judge),
+        take_members(read_members(), read_archives(), archives),
+        *(make(name) for make in (make_documents, make_patterns) for name in SETS),
+    )
+
+
+def _stop(error: BiounetEdgeError) -> typer.Exit:
+    Console(stderr=True).print(f"error: {error}", style="red", markup=False)
+    return typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()
