@@ -186,9 +186,8 @@ def often() -> Machine:
     return Machine(checkpoint_minutes=0)
 
 
-@pytest.mark.parametrize(
-    "iterations", [6, 10, pytest.param(2, marks=pytest.mark.slow), pytest.param(16, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("iterations", [2, 6, 10, 16])
 def test_a_stopped_run_ends_like_an_uninterrupted_one(
     iterations: int, lite0: Path, lite0_path: Path, data_root: Path, tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize("iterations", [4, 5])
+@pytest.mark.parametrize("iterations", [4, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_run_stopped_within_an_epoch_ends_like_an_uninterrupted_one(
     iterations: int, finished: Path, config: TrainConfig, config_path: Path, data_root: Path, tmp_path: Path
 ) -> None:
