@@ -100,7 +100,9 @@ def _values(tensor: Tensor, kind: int, raw: memoryview | None, small: list[int])
     )
     if len(numbers) != count:  # of another file, or as floats
         return None
-    return numbers.astype(np.float64 if kind in (1, 11) else np.int64).reshape(tensor.shape)
+    if kind in (1, 11):
+        return numbers.astype(np.float64).reshape(tensor.shape)
+    return numbers.astype(np.int64).reshape(tensor.shape)
 
 
 def varints(packed: memoryview) -> Iterator[int]:

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.graph_inspection import check_content
 from biounet_edge.checks.agreement import GATES, Gates
 from biounet_edge.checks.verification import verify
 from biounet_edge.errors import ExportError
@@ -59,6 +60,16 @@ def test_a_bundle_holds_every_precision_that_passed(every_precision: tuple[Path,
 
 
 @pytest.mark.slow
+def test_every_graph_of_every_precision_passes_inspection(
+    every_precision: tuple[Path, ExportReport],
+) -> None:
+    bundle = Bundle.open(every_precision[0])
+    graphs = [name for name in bundle.manifest.files if name.endswith(".onnx")]
+    assert len(graphs) == 3 * (11 + 3)
+    for name in graphs:
+        check_content(bundle, name)
+
+
 def test_float16_weights_of_a_half_stored_bundle_cost_no_space(
     every_precision: tuple[Path, ExportReport],
 ) -> None:

