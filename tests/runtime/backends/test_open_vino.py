@@ -75,8 +75,8 @@ def test_float32_is_onnxruntimes_though_bfloat16_wrote_the_model_cache(
     outputs = OpenVinoBackend(own_bundle, "full", "openvino", "float32").run(golden.image)
     assert list(outputs) == own_bundle.manifest.levels["full"].outputs
     # Two libraries that sum in different orders: differences were 1e-6, of heatmaps 6e-4, because their terms
-    # cancel. Masks are computed from heatmaps behind ReLUs that may switch, which moves pixels at their borders:
-    # 5e-4 in the mean.
+    # cancel. Masks are computed from heatmaps behind ReLUs that may switch, which moves pixels at their
+    # borders, by up to 0.1 and by 1e-3 in the mean over a mask.
     tolerances = {"heatmap": 2e-3, "heatmap_scale": 2e-3}
     for name, array in outputs.items():
         assert array.dtype == np.float32
@@ -84,8 +84,8 @@ def test_float32_is_onnxruntimes_though_bfloat16_wrote_the_model_cache(
         if name == "mask_probability":
             assert array.shape == reference[name].shape
             difference = np.abs(array - reference[name])
-            assert difference.mean(axis=(2, 3)).max() < 5e-4
-            assert (difference < 2e-2).mean() > 0.999
+            assert difference.mean(axis=(2, 3)).max() < 2e-3
+            assert (difference < 2e-2).mean() > 0.998
             continue
         np.testing.assert_allclose(array, reference[name], rtol=1e-4, atol=tolerances.get(name, 2e-5))
 
