@@ -4,9 +4,10 @@ Batches follow the order of the images, and are kept or computed as a whole: a l
 differently in a batch of another size. So a run that was stopped and continued with the same batch size
 writes the very bytes of an uninterrupted one.
 
-What was in work when a run died, killed by the system or by a decoder that crashed, is tried by itself before
-all else at the next start; after a second death its batch is computed one by one, where last digits may differ,
-and after a third it is skipped and named. So a photograph next to the one that kills is never blamed for it.
+What was in work when a run died, killed by the system or by a decoder that crashed, is tried by itself
+before all else at the next start; after a second death its batch is computed one by one, where last digits
+may differ, and after a third it is skipped and named. So a photograph next to the one that kills is never
+blamed for it.
 """
 
 from collections.abc import Callable, Generator, Sequence
