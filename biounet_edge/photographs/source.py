@@ -6,17 +6,19 @@ checksum once its content was read.
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biounet_edge.category import Category
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.decoding import Photograph, opened_photograph
 from biounet_edge.photographs.dicom.content import Frame
-from biounet_edge.photographs.file import frame_checksum, read_file, turn_of
+from biounet_edge.photographs.dicom.reading import check_subject_of
+from biounet_edge.photographs.file import checksum, frame_checksum, is_large, read_file, turn_of
 
 Source = str | Path | bytes | Frame | NDArray[np.uint8]
 """A photograph: a path, the bytes of an image file, one frame of a DICOM file, or RGB pixels of shape
@@ -46,11 +48,12 @@ class OpenSource(Protocol):
         """
 
 
-def open_source(source: Source) -> OpenSource:
+def open_source(source: Source, *, any_modality: bool = False) -> OpenSource:
     """Find out what a source is; nothing is read yet.
 
     Args:
         source: The photograph.
+        any_modality: Whether DICOM images are read that are no photographs of skin by their header.
 
     Returns:
         What reads it.
@@ -58,10 +61,10 @@ def open_source(source: Source) -> OpenSource:
     if isinstance(source, np.ndarray):
         return _Pixels(source)
     if isinstance(source, bytes):
-        return _Content(source)
+        return _Content(source, any_modality)
     if isinstance(source, Frame):
-        return _FrameOfFile(source)
-    return _File(Path(source), str(source))
+        return _FrameOfFile(source, any_modality)
+    return _File(Path(source), str(source), any_modality)
 
 
 class _Pixels:
@@ -81,46 +84,58 @@ class _Pixels:
 
 
 class _Content:
-    def __init__(self, data: bytes) -> None:
-        self.name, self._data = "<bytes>", data
+    def __init__(self, data: bytes, any_modality: bool) -> None:
+        self.name, self._data, self._any_modality = "<bytes>", data, any_modality
         self.sha256: str | None = None
 
     @contextmanager
     def read(self, height: int, width: int) -> Iterator[Photograph]:
         self.sha256 = hashlib.sha256(self._data).hexdigest()
-        with opened_photograph(self._data, height, width) as photograph:
+        with opened_photograph(self._data, height, width, self._any_modality) as photograph:
             yield photograph
 
 
 class _File:
-    def __init__(self, path: Path, name: str) -> None:
-        self.name, self._path = name, path
+    def __init__(self, path: Path, name: str, any_modality: bool) -> None:
+        self.name, self._path, self._any_modality = name, path, any_modality
         self.sha256: str | None = None
 
     @contextmanager
     def read(self, height: int, width: int) -> Iterator[Photograph]:
         with turn_of(self._path):
+            self._check_large()
             data = read_file(self._path)
             self.sha256 = hashlib.sha256(data).hexdigest()
-            with opened_photograph(data, height, width) as photograph:
+            with opened_photograph(data, height, width, self._any_modality) as photograph:
                 del data
                 yield photograph
+
+    def _check_large(self) -> None:
+        """Reject by its header what need not be held in memory for that: a video of gigabytes."""
+        if is_large(self._path):
+            try:
+                check_subject_of(self._path, self._any_modality)
+            except ImageError:
+                with suppress(ImageError):
+                    self.sha256 = checksum(self._path)
+                raise
 
 
 class _FrameOfFile:
     """A frame of a file that may be too large to be held for each of them."""
 
-    def __init__(self, frame: Frame) -> None:
-        self.name, self._frame = str(frame), frame
+    def __init__(self, frame: Frame, any_modality: bool) -> None:
+        self.name, self._frame, self._any_modality = str(frame), frame, any_modality
         self.sha256: str | None = None
 
     @contextmanager
     def read(self, height: int, width: int) -> Iterator[Photograph]:
         self.sha256 = frame_checksum(self._frame)
-        with opened_photograph(self._frame, height, width) as photograph:
+        with opened_photograph(self._frame, height, width, self._any_modality) as photograph:
             if frame_checksum(self._frame) != self.sha256:
                 self.sha256 = None  # which of the two contents was decoded cannot be told
                 raise ImageError(
-                    "the file changed while it was read: wait until it is complete and start again"
+                    "the file changed while it was read: wait until it is complete and start again",
+                    Category.RETRY,
                 )
             yield photograph
