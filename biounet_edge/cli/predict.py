@@ -2,12 +2,15 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biounet_edge.cli.console import print_json, say, without_paths
+from biounet_edge.category import Category
+from biounet_edge.cli.console import print_json, say, say_why, without_paths
 from biounet_edge.cli.options import (
+    AcceptUnfamiliarOption,
+    AnyModalityOption,
     BatchSizeOption,
     BundleOption,
     DeviceOption,
@@ -17,6 +20,10 @@ from biounet_edge.cli.options import (
     PrecisionOption,
     SaveOption,
 )
+
+if TYPE_CHECKING:
+    from biounet_edge.cli.prediction_table import PredictionTable
+    from biounet_edge.photographs.discovery import Discovery
 
 
 def predict(
@@ -36,6 +43,8 @@ def predict(
         bool,
         typer.Option("--anonymous", help="Write hashes of the images' content in place of file names."),
     ] = False,
+    any_modality: AnyModalityOption = False,
+    accept_unfamiliar: AcceptUnfamiliarOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict melanoma, its indicators, their heatmaps and masks from photographs."""
@@ -45,7 +54,6 @@ def predict(
     from biounet_edge.prediction import PredictionFailure
     from biounet_edge.results.dicom.files import DicomFiles
     from biounet_edge.results.kinds import parse_save
-    from biounet_edge.results.summary import write_summary
     from biounet_edge.runs.folder import RunOptions, run_folder
 
     silence_decoders()
@@ -53,10 +61,11 @@ def predict(
     kinds = parse_save(save, level)
     options = RunOptions(kinds, batch_size, resume, anonymous)
     with without_paths(anonymous):
-        found = look_through(paths, output)
+        found = look_through(paths, output, any_modality=any_modality)
     images = found.images
     table, kept = PredictionTable(), 0
-    with loaded(bundle, device, precision, level) as predictor:
+    reading = {"any_modality": any_modality, "accept_unfamiliar": accept_unfamiliar}
+    with loaded(bundle, device, precision, level, **reading) as predictor:
         dicom = DicomFiles(kinds, predictor.bundle, images)
         if dicom.others:
             kinds_left_out = ", ".join(dicom.kinds)
@@ -66,22 +75,43 @@ def predict(
             for item in finished:
                 kept += item.kept
                 if isinstance(item.outcome, PredictionFailure):
-                    say(f"error: {item.outcome.source}: {item.outcome.error}", style="red")
+                    say_why(item.outcome)
                 if as_json:
                     print_json(item.outcome.to_dict(), indent=None)
                 table.add(item.outcome)
                 advance()
     if not as_json:
         table.print()
-    folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
-    written = ", ".join(["predictions.csv", "predictions.jsonl", "summary.json", *folders])
     if kept:
         say(f"kept {kept} results of an earlier run; --no-resume computes them again")
-    write_summary(output, len(images), table.failures, found.left_out)
-    for part in found.left_out:
-        say(f"left out: {part.sentence}")
-    say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
+    folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
+    _sum_up(table, found, output, ["predictions.csv", "predictions.jsonl", "summary.json", *folders])
     for problem in dicom.problems.values():
         say(f"error: {problem}", style="red")
     if table.failures or dicom.problems:
         raise typer.Exit(3)
+
+
+def _sum_up(table: "PredictionTable", found: "Discovery", output: Path, written: list[str]) -> None:
+    """Write summary.json, and say in the last lines what it holds."""
+    from biounet_edge.results.summary import write_summary
+
+    images = len(found.images)
+    unfamiliar, skipped = table.categories[Category.UNFAMILIAR], table.categories[Category.SKIPPED]
+    write_summary(
+        output,
+        images,
+        table.failures,
+        found.left_out,
+        unfamiliar=unfamiliar,
+        skipped=skipped,
+        noted=table.noted,
+    )
+    for part in found.left_out:
+        say(f"left out: {part.sentence}")
+    if table.noted:
+        say(f"{table.noted} with a note on the photograph's quality: see predictions.csv")
+    counts = ((unfamiliar, "unfamiliar"), (skipped, "left out"))
+    others = "".join(f", {count} {word}" for count, word in counts if count)
+    read = images - table.failures - skipped
+    say(f"{read} of {images} images read{others}; results in {output}: {', '.join(written)}")

@@ -1,5 +1,6 @@
 """How `biounet-edge predict` shows its progress and its results to people."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,11 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from biounet_edge.category import Category
 from biounet_edge.indicators import INDICATORS, indicator_label
-from biounet_edge.prediction import Outcome, PredictionFailure
+from biounet_edge.prediction import WARNING, Outcome, Prediction, PredictionFailure
 from biounet_edge.results.text import printable
 
 _CAPTION = "Per indicator: probability (bold if present, dim if absent) and log-odds added to melanoma."
+_CAUTION = f"With a question mark: {WARNING}."
 
 ROWS = 40
 """Rows of the table of predictions; the rest are in predictions.csv."""
@@ -23,6 +26,11 @@ _WIDE = 100  # columns of a terminal in which a row needs one line only
 _STYLES = {True: "bold", False: "dim", None: ""}  # by presence; None: probability only
 
 _Cell = tuple[tuple[str, ...], str]  # parts of the text, style
+
+_WITHOUT: dict[Category, _Cell] = {
+    Category.SKIPPED: (("left out",), "dim"),
+    Category.UNFAMILIAR: (("unfamiliar",), "yellow"),
+}
 
 
 @contextmanager
@@ -48,7 +56,10 @@ class PredictionTable:
     def __init__(self) -> None:
         """Start an empty table."""
         self.total = 0
-        self.failures = 0
+        self.assessed = 0
+        self.noted = 0
+        self.categories: Counter[Category] = Counter()
+        self._cautious = False  # whether a row has numbers of an unfamiliar photograph
         self._rows: list[tuple[str, list[_Cell]]] = []
 
     def add(self, outcome: Outcome) -> None:
@@ -58,9 +69,19 @@ class PredictionTable:
             outcome: Prediction or failure.
         """
         self.total += 1
-        self.failures += isinstance(outcome, PredictionFailure)
+        if outcome.category is not None:
+            self.categories[outcome.category] += 1
+        if isinstance(outcome, Prediction):
+            self.assessed += 1
+            self.noted += bool(outcome.notes)
         if len(self._rows) < ROWS:
             self._rows.append((printable(outcome.source), _cells(outcome)))
+            self._cautious |= isinstance(outcome, Prediction) and outcome.unfamiliar
+
+    @property
+    def failures(self) -> int:
+        """Photographs that could not be read."""
+        return sum(count for category, count in self.categories.items() if category.is_failure)
 
     def print(self) -> None:
         """Print the table to stdout."""
@@ -69,6 +90,8 @@ class PredictionTable:
         room = max(18, console.width - (72 if wide else 62))  # the other columns have the rest
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         table.caption, table.caption_justify = _CAPTION, "left"
+        if self._cautious:
+            table.caption = f"{_CAPTION} {_CAUTION}"
         table.add_column("Image", no_wrap=True)
         for title in ("melanoma", *map(indicator_label, INDICATORS)):
             table.add_column(title.capitalize().replace(" ", "\n"), justify="right", no_wrap=True)
@@ -84,9 +107,12 @@ class PredictionTable:
 
 def _cells(outcome: Outcome) -> list[_Cell]:
     if isinstance(outcome, PredictionFailure):
-        return [(("not read",), "red")]
-    cells: list[_Cell] = [((f"{outcome.melanoma_probability:.0%}",), "bold red" if outcome.melanoma else "")]
+        return [_WITHOUT.get(outcome.category, (("not read",), "red"))]
+    mark = "?" if outcome.unfamiliar else ""
+    cells: list[_Cell] = [
+        ((f"{outcome.melanoma_probability:.0%}{mark}",), "bold red" if outcome.melanoma else "")
+    ]
     for finding in outcome.indicators.values():
-        text = f"{finding.probability:.0%}", f"{finding.contribution:+.1f}"
+        text = f"{finding.probability:.0%}{mark}", f"{finding.contribution:+.1f}{mark}"
         cells.append((text, _STYLES[finding.present]))
     return cells

@@ -15,11 +15,16 @@ from biounet_edge.storage import PendingFile, output_error
 
 TABLE_NAMES = ("predictions.csv", "predictions.jsonl")
 
-COLUMNS = ["image", "status", "error", "width", "height", "melanoma_probability", "melanoma"] + [
-    f"{name}_{value}"
-    for name in INDICATORS
-    for value in ("probability", "present", "contribution", "area_pct")
-]
+COLUMNS = [
+    "image", "status", "category", "error", "width", "height", "familiarity", "warning",
+    "melanoma_probability", "melanoma",
+    *(
+        f"{name}_{value}"
+        for name in INDICATORS
+        for value in ("probability", "present", "contribution", "area_pct")
+    ),
+    "notes",
+]  # fmt: skip
 """Columns of predictions.csv."""
 
 
@@ -93,13 +98,18 @@ def csv_row(outcome: Outcome) -> dict[str, Any]:
     Returns:
         Column name to cell; columns that have no value are missing.
     """
-    row: dict[str, Any] = {"image": _text_cell(outcome.source)}
+    row: dict[str, Any] = {
+        "image": _text_cell(outcome.source),
+        "status": outcome.status,
+        "category": outcome.category or "",
+        "familiarity": "" if outcome.familiarity is None else f"{outcome.familiarity:.6g}",
+    }
     if isinstance(outcome, PredictionFailure):
-        return row | {"status": "error", "error": _text_cell(outcome.error)}
+        return row | {"error": _text_cell(outcome.error)}
     row |= {
-        "status": "ok",
         "width": outcome.size[1],
         "height": outcome.size[0],
+        "warning": outcome.warning or "",
         "melanoma_probability": f"{outcome.melanoma_probability:.6f}",
         "melanoma": int(outcome.melanoma),
     }
@@ -108,7 +118,7 @@ def csv_row(outcome: Outcome) -> dict[str, Any]:
         row[f"{name}_present"] = "" if finding.present is None else int(finding.present)
         row[f"{name}_contribution"] = f"{finding.contribution:.6f}"
         row[f"{name}_area_pct"] = "" if finding.area_pct is None else f"{finding.area_pct:.4f}"
-    return row
+    return row | {"notes": _text_cell("; ".join(outcome.notes))}
 
 
 # What makes a cell a formula; in front of it the start of the cell, or what some countries' spreadsheets take

@@ -9,14 +9,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from biounet_edge.category import Category
 from biounet_edge.errors import OutputError
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 from biounet_edge.results.dicom.files import DicomFiles
-from biounet_edge.results.images import write_image_files
+from biounet_edge.results.images import result_names, write_image_files
 from biounet_edge.results.journal import FinishedEntry, Journal
 from biounet_edge.results.kinds import Save
 from biounet_edge.results.tables import Tables
+from biounet_edge.storage import remove_result
 
 _WORKERS = min(4, os.cpu_count() or 1)
 _QUEUE = 8  # predictions that wait to be written, at most
@@ -66,7 +68,7 @@ class ResultWriter:
         Raises:
             OutputError: If this or an earlier result cannot be written.
         """
-        if self._journal is not None and isinstance(outcome, Prediction):
+        if self._journal is not None and (isinstance(outcome, Prediction) or _is_unfamiliar(outcome)):
             self._journal.claim(image.stem, outcome.sha256 or "")
         files = self._pool.submit(self._write_files, image, outcome)
         self._queue(_Pending(image.stem, outcome, files, in_journal=False))
@@ -123,9 +125,14 @@ class ResultWriter:
             self._table.close()
 
     def _write_files(self, image: InputImage, outcome: Outcome) -> list[str]:
-        if isinstance(outcome, PredictionFailure):
-            return []
-        files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
+        files: list[str] = []
+        if isinstance(outcome, Prediction):
+            files += write_image_files(self._output, image.stem, outcome, self._save, self._notice)
+        elif _is_unfamiliar(outcome):
+            for name in result_names(image.stem):  # of an earlier run that assessed it all the same
+                remove_result(self._output, name)
+        else:
+            return files
         return files + self._dicom.write(self._output, image, outcome) if self._dicom else files
 
     def _queue(self, item: "_Pending") -> None:
@@ -149,6 +156,10 @@ class ResultWriter:
             entry = self._journal.find(item.stem, item.outcome.sha256)
             if entry is not None:
                 self._table.add(replace(entry.outcome, source=item.outcome.source), entry.files)
+
+
+def _is_unfamiliar(outcome: PredictionFailure) -> bool:
+    return outcome.category is Category.UNFAMILIAR
 
 
 @dataclass(frozen=True, slots=True)

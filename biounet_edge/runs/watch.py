@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from biounet_edge.category import Category
 from biounet_edge.errors import InputError
 from biounet_edge.photographs.discovery import InputImage, check_is_not_output, discover
 from biounet_edge.predictor import Predictor
@@ -66,7 +67,7 @@ def watch_folder(
     arrivals, retry, reachable = _Arrivals(settle_s), _Retry(retry_s), True
     done: dict[str, _State] = {}
     while not stop.is_set():
-        images, problem = _look(folder, output)
+        images, problem = _look(folder, output, predictor.any_modality)
         if problem is not None:
             if reachable:
                 tell(problem)
@@ -83,7 +84,7 @@ def watch_folder(
             try:
                 with closing(run_folder(predictor, ready, output, options, dicom)) as run:
                     for item in run:
-                        if item.outcome.sha256 is None:
+                        if item.outcome.category in (Category.RETRY, Category.FAILED):
                             failed.add(item.outcome.source)
                         if not item.kept:
                             yield item
@@ -138,14 +139,14 @@ class _Retry:
         return now >= self._due
 
 
-def _look(folder: Path, output: Path) -> tuple[list[InputImage], str | None]:
+def _look(folder: Path, output: Path, any_modality: bool) -> tuple[list[InputImage], str | None]:
     """Return what is in the folder, or why it cannot be read."""
     try:
         os.scandir(folder).close()
     except OSError as error:
         return [], f"the folder {folder} cannot be read for now: {error.strerror}"
     try:
-        return discover([folder], output), None
+        return discover([folder], output, any_modality=any_modality), None
     except InputError:  # there is nothing yet
         return [], None
 

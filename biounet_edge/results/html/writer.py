@@ -57,7 +57,6 @@ class ReportWriter:
         self._output, self._path = output, output / REPORT_NAME
         self._run = Run(bundle.manifest, bundle.checksum, level, device, total, total > EMBEDDED)
         self._counts = Counts()
-        self._failures: list[str] = []
         try:
             self._cards = CardFile(output, self._path, resume)
         except OSError as error:
@@ -75,8 +74,7 @@ class ReportWriter:
             OutputError: If the report or a picture cannot be written.
         """
         if isinstance(outcome, PredictionFailure):
-            self._failures.append(render_failure(outcome))
-            self._counts.failures += 1
+            self._counts.unread.setdefault(outcome.category, []).append(render_failure(outcome))
             return
         entry = make_entry(outcome)
         if self._run.beside:
@@ -141,7 +139,7 @@ class ReportWriter:
 
     @property
     def _order(self) -> int:
-        return self._counts.read + self._counts.failures + 1
+        return self._counts.total + 1
 
     def _has_photograph(self, stem: str, card: str) -> bool:
         try:
@@ -175,7 +173,7 @@ class ReportWriter:
         """
         if error is None:
             self._close()
-        elif self._counts.read + self._counts.failures == 0:
+        elif self._counts.total == 0:
             self._cards.close(remove=False)
         else:
             with suppress(OSError):
@@ -183,7 +181,7 @@ class ReportWriter:
 
     def _close(self) -> None:
         """Put the page together: what comes before the cards is known only now."""
-        before, after = render_page(self._run, self._counts, self._failures, datetime.now().astimezone())
+        before, after = render_page(self._run, self._counts, datetime.now().astimezone())
         placed = False
         page: PendingFile | None = None
         try:
