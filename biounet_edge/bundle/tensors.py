@@ -100,7 +100,8 @@ def _values(tensor: Tensor, kind: int, raw: memoryview | None, small: list[int])
     )
     if len(numbers) != count:  # of another file, or as floats
         return None
-    return numbers.astype(np.float64 if kind in (1, 11) else np.int64).reshape(tensor.shape)
+    numbers = numbers.reshape(tensor.shape)
+    return numbers.astype(np.float64) if kind in (1, 11) else numbers.astype(np.int64)
 
 
 def varints(packed: memoryview) -> Iterator[int]:

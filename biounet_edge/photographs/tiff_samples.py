@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, _imaging
 
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.depth import to_8_bits
@@ -36,7 +36,7 @@ def silence_libtiff() -> None:
     For the whole process, so it is up to commands and not done by itself.
     """
     with suppress(AttributeError, OSError):  # where it is no library of its own, it cannot be reached
-        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def decode_tiff(data: bytes, page: TiffPage) -> NDArray[np.uint8]:
