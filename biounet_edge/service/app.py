@@ -74,8 +74,8 @@ def create_app(
 
         Of a body: probabilities, contributions, presence, areas. Of a form: `predictions`, one per file, each
         with its `status` and, where that is "error", the reason. One that the model does not know has the
-        status "unfamiliar", the reason and no numbers. `present` and `area_pct` are null for an indicator without
-        an operating point: probability only.
+        status "unfamiliar", the reason and no numbers. `present` and `area_pct` are null for an indicator
+        without an operating point: probability only.
         """
         return await requests.answer(request)
 
