@@ -17,6 +17,7 @@ from biounet_edge.version import __version__
 
 if TYPE_CHECKING:
     from biounet_edge.bundle.folder import Bundle, default_bundle
+    from biounet_edge.category import Category
     from biounet_edge.checks.verification import verify
     from biounet_edge.errors import (
         BackendUnavailableError,
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
         IntegrityError,
         ManifestError,
         OutputError,
+        UnfamiliarError,
         VerificationError,
     )
+    from biounet_edge.finding import IndicatorFinding
     from biounet_edge.indicators import INDICATORS
-    from biounet_edge.prediction import IndicatorFinding, Prediction, PredictionFailure
+    from biounet_edge.prediction import Prediction, PredictionFailure
     from biounet_edge.predictor import Predictor
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "BiounetEdgeError",
     "Bundle",
     "BundleNotFoundError",
+    "Category",
     "EngineMismatchError",
     "ImageError",
     "IndicatorFinding",
@@ -50,6 +54,7 @@ __all__ = [
     "Prediction",
     "PredictionFailure",
     "Predictor",
+    "UnfamiliarError",
     "VerificationError",
     "__version__",
     "default_bundle",
@@ -59,7 +64,8 @@ __all__ = [
 _MODULES = {
     "INDICATORS": "indicators",
     "Bundle": "bundle.folder",
-    "IndicatorFinding": "prediction",
+    "Category": "category",
+    "IndicatorFinding": "finding",
     "Prediction": "prediction",
     "PredictionFailure": "prediction",
     "Predictor": "predictor",

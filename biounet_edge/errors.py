@@ -4,7 +4,8 @@
     ├── BundleNotFoundError      (FileNotFoundError)  no bundle at that path
     ├── ManifestError            (ValueError)         not a manifest that this version can run
     ├── IntegrityError           (ValueError)         a bundle file is missing, changed or not safe to load
-    ├── ImageError               (ValueError)         an image cannot be read
+    ├── ImageError               (ValueError)         an image cannot be read, or is left out by a rule
+    │   └── UnfamiliarError                           an image is unlike those that the model knows
     ├── InputError               (ValueError)         what was asked for does not exist or is contradictory
     ├── OutputError              (OSError)            a result cannot be written
     ├── BackendUnavailableError  (RuntimeError)       the device or its library is not available
@@ -16,6 +17,8 @@
 
 Every message says what was expected, what came and what to do.
 """
+
+from biounet_edge.category import Category
 
 
 class BiounetEdgeError(Exception):
@@ -35,12 +38,45 @@ class IntegrityError(BiounetEdgeError, ValueError):
 
 
 class ImageError(BiounetEdgeError, ValueError):
-    """An image is unreadable, truncated, empty or too large."""
+    """An image is unreadable, truncated, empty or too large, or is left out by a rule."""
+
+    def __init__(self, message: str, category: Category | None = None) -> None:
+        """Take the reason.
+
+        Args:
+            message: The reason, one sentence.
+            category: The kind of reason; None where the cause tells it.
+        """
+        super().__init__(message)
+        self._category = category
+
+    @property
+    def category(self) -> Category:
+        """The kind of reason: as it was given, or by what the error was raised from."""
+        if self._category is not None:
+            return self._category
+        if isinstance(self.__cause__, OSError | MemoryError):
+            return Category.RETRY
+        return Category.FAILED if isinstance(self.__cause__, ImportError) else Category.REFUSED
 
     @property
     def is_of_content(self) -> bool:
         """False if the machine failed and not the image, so that another attempt may succeed."""
-        return not isinstance(self.__cause__, OSError | ImportError | MemoryError)
+        return self.category not in (Category.FAILED, Category.RETRY)
+
+
+class UnfamiliarError(ImageError):
+    """An image is whole, but does not look like those that the model was trained on."""
+
+    def __init__(self, message: str, familiarity: float | None = None) -> None:
+        """Take the reason.
+
+        Args:
+            message: The reason, one sentence.
+            familiarity: The image's score, which is below the bundle's threshold.
+        """
+        super().__init__(message, Category.UNFAMILIAR)
+        self.familiarity = familiarity
 
 
 class InputError(BiounetEdgeError, ValueError):

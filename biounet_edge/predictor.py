@@ -16,12 +16,21 @@ from numpy.typing import NDArray
 
 from biounet_edge.backends import Backend
 from biounet_edge.bundle.folder import Bundle
-from biounet_edge.bundle.manifest import Level, Precision
+from biounet_edge.bundle.manifest import FAMILIARITY, Level, Precision
+from biounet_edge.category import Category
 from biounet_edge.checks.selection import open_backend
-from biounet_edge.errors import BackendUnavailableError, ImageError, InputError
+from biounet_edge.errors import BackendUnavailableError, ImageError, InputError, UnfamiliarError
 from biounet_edge.photographs.decoding import reduce_to, resize_to_input
-from biounet_edge.photographs.source import OpenSource, Source, open_source
-from biounet_edge.prediction import Outcome, Prediction, PredictionFailure, make_prediction
+from biounet_edge.photographs.quality import quality_notes
+from biounet_edge.photographs.source import Source, open_source
+from biounet_edge.prediction import (
+    Outcome,
+    Prediction,
+    PredictionFailure,
+    is_unfamiliar,
+    make_prediction,
+    not_assessed,
+)
 
 _NO_ROOM = "the image is too large for the memory that is free now"
 
@@ -39,6 +48,8 @@ class Predictor:
         device: str = "auto",
         precision: Precision | Literal["auto"] = "auto",
         level: Level = "full",
+        any_modality: bool = False,
+        accept_unfamiliar: bool = False,
     ) -> None:
         """Open the bundle, check it and load the level's graph, once.
 
@@ -49,6 +60,9 @@ class Predictor:
             precision: "float32", "float16", "bfloat16" or "int8"; "auto" is the fastest that the device and
                 the bundle have and that computes what it should.
             level: "classify" for probabilities, "cam" for heatmaps too, "full" for heatmaps and masks.
+            any_modality: Whether to read DICOM images that are no photographs of skin by their header.
+            accept_unfamiliar: Whether to assess photographs that are unlike those of the training too, with a
+                warning.
 
         Raises:
             BundleNotFoundError: If there is no bundle in that folder.
@@ -61,6 +75,7 @@ class Predictor:
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.level: Level = level
+        self.any_modality, self.accept_unfamiliar = any_modality, accept_unfamiliar
         self._asked = device, precision
         selection = open_backend(self.bundle, level, device, precision)
         self.selection: str = selection.reason
@@ -69,7 +84,14 @@ class Predictor:
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         """Pickle what the predictor was made from, so that a worker process loads one of its own."""
         device, precision = self._asked
-        make = partial(Predictor, device=device, precision=precision, level=self.level)
+        make = partial(
+            Predictor,
+            device=device,
+            precision=precision,
+            level=self.level,
+            any_modality=self.any_modality,
+            accept_unfamiliar=self.accept_unfamiliar,
+        )
         return make, (self.bundle.folder,)
 
     @property
@@ -90,16 +112,16 @@ class Predictor:
             Probabilities, and heatmaps and masks as the level has them.
 
         Raises:
-            ImageError: If the photograph cannot be read; `is_of_content` is False if another try may succeed.
+            UnfamiliarError: If it does not look like those that the model was trained on.
+            ImageError: If it cannot be read, or its DICOM header says that it is no photograph of skin;
+                `is_of_content` is False if another try may succeed.
         """
-        try:
-            prepared = self._read(open_source(source), 0)
-        except MemoryError as error:
-            raise ImageError(_NO_ROOM) from error
-        outcome = next(self._predict_batch([prepared]))
-        if isinstance(outcome, PredictionFailure):
-            raise ImageError(outcome.error)
-        return outcome
+        outcome = next(self._predict_batch([self._prepare(source, 0)]))
+        if isinstance(outcome, Prediction):
+            return outcome
+        if outcome.category is Category.UNFAMILIAR:
+            raise UnfamiliarError(outcome.error, outcome.familiarity)
+        raise ImageError(outcome.error, outcome.category)
 
     def stream(
         self,
@@ -168,26 +190,24 @@ class Predictor:
     def _prepare(
         self, source: Source, preview_px: int, before_decoding: Callable[[str], None] = lambda sha256: None
     ) -> "_Prepared | PredictionFailure":
-        opened = open_source(source, before_decoding)
+        spec = self.bundle.manifest.input
+        opened = open_source(source, before_decoding, any_modality=self.any_modality)
         try:
-            return self._read(opened, preview_px)
+            with opened.read(spec.height, spec.width) as photograph:
+                pixels = resize_to_input(photograph.pixels, spec.height, spec.width)
+                return _Prepared(
+                    source=opened.name,
+                    size=photograph.size,
+                    pixels=pixels,
+                    preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
+                    sha256=opened.sha256,
+                    notes=photograph.notes + quality_notes(pixels),
+                )
         except ImageError as error:
             sha256 = opened.sha256 if error.is_of_content else None
-            return PredictionFailure(opened.name, str(error), sha256)
+            return PredictionFailure(opened.name, str(error), sha256, error.category)
         except MemoryError:  # of this machine at this moment, and not of this content
-            return PredictionFailure(opened.name, _NO_ROOM)
-
-    def _read(self, opened: OpenSource, preview_px: int) -> "_Prepared":
-        spec = self.bundle.manifest.input
-        with opened.read(spec.height, spec.width) as photograph:
-            return _Prepared(
-                source=opened.name,
-                size=photograph.size,
-                pixels=resize_to_input(photograph.pixels, spec.height, spec.width),
-                preview=reduce_to(photograph.pixels, preview_px) if preview_px else None,
-                sha256=opened.sha256,
-                notes=photograph.notes,
-            )
+            return PredictionFailure(opened.name, _NO_ROOM, category=Category.RETRY)
 
     def _predict_batch(self, batch: "Iterable[_Prepared | PredictionFailure]") -> Iterator[Outcome]:
         """Compute at once, and make predictions one by one when asked: the next batch waits for neither."""
@@ -203,18 +223,14 @@ class Predictor:
     def _make_outcome(self, item: "_Prepared", outputs: dict[str, NDArray[np.float32]], row: int) -> Outcome:
         # Copies, because a view would keep the whole batch alive as long as one of its predictions.
         own = {name: array[row].copy() for name, array in outputs.items()}
-        if not all(np.isfinite(array).all() for array in own.values()):
+        manifest = self.bundle.manifest
+        if not self.accept_unfamiliar and is_unfamiliar(manifest, own):
+            return not_assessed(manifest, own, item.source, item.sha256)
+        if not all(np.isfinite(array).all() for name, array in own.items() if name != FAMILIARITY):
             reason = "the model returned a value that is not a finite number"
-            return PredictionFailure(item.source, reason, item.sha256)
+            return PredictionFailure(item.source, reason, item.sha256, Category.FAILED)
         return make_prediction(
-            self.bundle.manifest,
-            self.level,
-            own,
-            item.source,
-            item.size,
-            item.preview,
-            item.sha256,
-            item.notes,
+            manifest, self.level, own, item.source, item.size, item.preview, item.sha256, item.notes
         )
 
 

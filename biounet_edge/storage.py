@@ -107,6 +107,24 @@ def write_result(output: Path, name: str, content: bytes) -> None:
         raise output_error(path, error) from error
 
 
+def remove_result(output: Path, name: str) -> None:
+    """Remove a file of an earlier run, below its output folder and nowhere else.
+
+    Args:
+        output: Output folder.
+        name: Path relative to it; need not be there.
+
+    Raises:
+        OutputError: If it cannot be removed.
+    """
+    path = output / name
+    try:
+        if Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(output)):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
 def remove_leftovers(output: Path, folders: Iterable[str]) -> None:
     """Remove the temporary files that a killed run left behind. No other run may be writing there.
 

@@ -65,7 +65,9 @@ def benchmark(
     kinds = parse_save(None, level)
     with (
         photographs(bundle, images, limit) as (found, description),
-        Predictor(bundle, device=device, precision=precision, level=level) as predictor,
+        Predictor(
+            bundle, device=device, precision=precision, level=level, accept_unfamiliar=True
+        ) as predictor,
         tempfile.TemporaryDirectory(prefix="biounet-edge-benchmark-") as output,
     ):
         workload = Workload(predictor, fill(found, batch_size), batch_size, kinds, Path(output))

@@ -18,6 +18,15 @@ FORMAT = 2
 
 _NEW_IN_FORMAT_2 = frozenset({"encoder", "presence_shifts", "familiarity"})
 
+FAMILIARITY = "familiarity"
+"""Name of the output that says how much a photograph is like those of the training, and of its section."""
+
+CANNOT_JUDGE = (
+    "this model cannot judge whether a photograph is like those that it was trained on: whatever can be read "
+    "gets a probability"
+)
+"""What is said of a bundle without that output."""
+
 MAX_INPUT_PX = 8192
 """Largest input height and width of a model, in pixels; more would take the memory of any machine."""
 
@@ -148,10 +157,14 @@ class OperatingPoint(_Section):
 
 
 class FamiliaritySpec(_Section):
-    """Reserved: the operating point of a later graph output `familiarity` (N). The runtime ignores it."""
+    """The operating point of the graph output `familiarity` (N), and what that is."""
 
     threshold: float
     """Score below which a photograph does not look like the training photographs."""
+    score: str = Field(min_length=1)
+    """Name of the method that computes the score."""
+    source: str = Field(min_length=1)
+    """Publication of the method."""
 
 
 class TrainingSpec(_Section):
@@ -217,7 +230,7 @@ class Manifest(_Section):
     presence_shifts: dict[str, float] = {}
     """The shifts of that calibration; 0 for an indicator that is not named. New in format 2."""
     familiarity: FamiliaritySpec | None = None
-    """Reserved. New in format 2."""
+    """What the model can say about unlike photographs; None where it cannot judge. New in format 2."""
     opset: int = Field(ge=1)
     """ONNX operator set of every graph."""
     training: TrainingSpec
@@ -262,6 +275,11 @@ class Manifest(_Section):
         for level, spec in self.levels.items():
             if unknown := set(spec.outputs) - set(self.outputs):
                 raise ValueError(f"level {level} has outputs that are not described: {sorted(unknown)}")
+            if (self.familiarity is not None) != (FAMILIARITY in spec.outputs):
+                raise ValueError(
+                    f"the output {FAMILIARITY} of level {level} and the section {FAMILIARITY}, which has its "
+                    "threshold, come together: expected both or neither"
+                )
         return self
 
     def to_json(self) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from biounet_edge.backends import Backend
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.golden import GoldenOutputs
-from biounet_edge.bundle.manifest import Level
+from biounet_edge.bundle.manifest import FAMILIARITY, Level
 from biounet_edge.checks.agreement import GATES, Agreement, AgreementMeter
 from biounet_edge.errors import VerificationError
 
@@ -19,8 +19,10 @@ TOLERANCES: dict[str, float] = {
     "heatmap": 5e-3,
     "heatmap_scale": 1e-2,
     "mask_probability": 5e-3,
+    FAMILIARITY: 1e-3,
 }
-"""Largest accepted absolute difference per output (of heatmap_scale: relative; of a mask: mean), in float32.
+"""Largest accepted absolute difference per output (of heatmap_scale and familiarity: relative; of a mask:
+mean), in float32.
 
 Float32 kernels sum in an order that depends on the CPU's vector width and thread count, and a GPU may use
 other algorithms: about 1e-5 relative over some fifty layers. Probabilities come from a sigmoid (slope at
@@ -42,8 +44,8 @@ class OutputCheck:
     output: str
     """Name of the output."""
     largest_difference: float | None
-    """Largest absolute difference (of heatmap_scale: relative to the golden value; of masks: mean over the
-    pixels), or None."""
+    """Largest absolute difference (of heatmap_scale and familiarity: relative to the golden value; of masks:
+    mean over the pixels), or None."""
     tolerance: float | None
     """Largest difference that is accepted; None in formats that are judged by their gates alone."""
     problem: str | None
@@ -128,6 +130,8 @@ def _compare_output(
     difference = np.abs(actual.astype(np.float64) - expected)
     if name == "heatmap_scale":
         difference /= np.maximum(np.abs(expected), 1e-6)
+    if name == FAMILIARITY:  # in a unit of the method's own
+        difference /= np.maximum(np.abs(expected), 1.0)
     if name == "mask_probability":
         difference = difference.mean(axis=(-2, -1))
     largest = float(difference.max(initial=0.0))

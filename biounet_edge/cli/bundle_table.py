@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from biounet_edge.bundle.folder import Bundle
+from biounet_edge.bundle.manifest import CANNOT_JUDGE
 from biounet_edge.indicators import indicator_label
 from biounet_edge.results.text import printable
 
@@ -51,6 +52,7 @@ def print_bundle(description: dict[str, Any]) -> None:
             f"{indicator_label(name)} {_presence(description['operating_points'][name]['presence'])}"
             for name in description["indicators"]
         ),
+        "Familiarity": _familiarity(description["familiarity"]),
         "Training data": "; ".join(training["data"]),
         "Licence": training["licence"],
     }
@@ -68,6 +70,12 @@ def _encoders(spec: dict[str, Any] | None) -> str:
     width = f", base width {spec['base_width']}" if spec["base_width"] is not None else ""
     common = f", first {spec['common_blocks']} blocks shared" if spec["common_blocks"] else ""
     return f"{spec['family']}{width}, decoder width {spec['decoder_width']}{common}"
+
+
+def _familiarity(spec: dict[str, Any] | None) -> str:
+    if spec is None:
+        return CANNOT_JUDGE
+    return f"assessed from {spec['threshold']:.4g} on ({spec['score']}; {spec['source']})"
 
 
 def _presence(threshold: float | None) -> str:

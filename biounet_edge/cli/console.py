@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from biounet_edge.category import Category
 from biounet_edge.errors import InputError
 from biounet_edge.results.text import printable
 
 if TYPE_CHECKING:
-    from biounet_edge.prediction import Outcome
+    from biounet_edge.prediction import Outcome, PredictionFailure
 
 
 def say(message: str, style: str | None = None) -> None:
@@ -45,6 +46,20 @@ def print_json(content: dict[str, Any], indent: int | None = 2) -> None:
     """
     sys.stdout.write(json.dumps(content, indent=indent) + "\n")
     sys.stdout.flush()  # whoever reads a pipe waits for this line
+
+
+def say_why(outcome: "PredictionFailure") -> None:
+    """Print to stderr why a photograph has no prediction.
+
+    Args:
+        outcome: What stands in place of its prediction.
+    """
+    if outcome.category is Category.SKIPPED:
+        say(f"left out: {outcome.source}: {outcome.error}", style="dim")
+    elif outcome.category is Category.UNFAMILIAR:
+        say(f"unfamiliar: {outcome.source}: {outcome.error}", style="yellow")
+    else:
+        say(f"error: {outcome.source}: {outcome.error}", style="red")
 
 
 @contextmanager

@@ -38,4 +38,18 @@ SaveOption = Annotated[
         "for DICOM sources also dicom-seg, dicom-sr, dicom-sc, dicom-pm.",
     ),
 ]
+AnyModalityOption = Annotated[
+    bool,
+    typer.Option(
+        "--any-modality",
+        help="Read DICOM images whatever their header says they show, not only photographs of skin.",
+    ),
+]
+AcceptUnfamiliarOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unfamiliar",
+        help="Assess photographs that are unlike those of the training too, with a warning at every number.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-from biounet_edge.cli.console import print_json, say, say_notes, without_paths
+from biounet_edge.cli.console import print_json, say, say_notes, say_why, without_paths
 from biounet_edge.cli.options import (
+    AcceptUnfamiliarOption,
+    AnyModalityOption,
     BatchSizeOption,
     BundleOption,
     DeviceOption,
@@ -36,6 +38,8 @@ def predict(
         bool,
         typer.Option("--anonymous", help="Write hashes of the images' content in place of file names."),
     ] = False,
+    any_modality: AnyModalityOption = False,
+    accept_unfamiliar: AcceptUnfamiliarOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Predict melanoma, its indicators, their heatmaps and masks from photographs."""
@@ -52,10 +56,11 @@ def predict(
     kinds = parse_save(save, level)
     options = RunOptions(kinds, batch_size, resume, anonymous)
     with without_paths(anonymous):
-        found = look_through(paths, output)
+        found = look_through(paths, output, any_modality=any_modality)
     images = found.images
-    table, kept = PredictionTable(), 0
-    with loaded(bundle, device, precision, level) as predictor:
+    table, kept = PredictionTable(len(images)), 0
+    reading = {"any_modality": any_modality, "accept_unfamiliar": accept_unfamiliar}
+    with loaded(bundle, device, precision, level, **reading) as predictor:
         dicom = DicomFiles(kinds, predictor.bundle, images)
         if dicom.others:
             kinds_left_out = ", ".join(dicom.kinds)
@@ -65,7 +70,7 @@ def predict(
             for item in finished:
                 kept += item.kept
                 if isinstance(item.outcome, PredictionFailure):
-                    say(f"error: {item.outcome.source}: {item.outcome.error}", style="red")
+                    say_why(item.outcome)
                 say_notes(item.outcome)
                 if as_json:
                     print_json(item.outcome.to_dict(), indent=None)
@@ -73,14 +78,16 @@ def predict(
                 advance()
     if not as_json:
         table.print()
-    folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
-    written = ", ".join(["predictions.csv", "predictions.jsonl", "summary.json", *folders])
     if kept:
         say(f"kept {kept} results of an earlier run; --no-resume computes them again")
     for part in found.left_out:
         say(f"left out: {part.sentence}")
-    say(f"{len(images) - table.failures} of {len(images)} images read; results in {output}: {written}")
+    if table.counts.noted:
+        say(f"{table.counts.noted} with a note: see predictions.csv")
+    folders = ["report.html" if kind == "report" else f"{kind}/" for kind in kinds]
+    written = ", ".join(["predictions.csv", "predictions.jsonl", "summary.json", *folders])
+    say(f"{table.counts.sentence}; results in {output}: {written}")
     for problem in dicom.problems.values():
         say(f"error: {problem}", style="red")
-    if table.failures or dicom.problems:
+    if table.counts.failed or dicom.problems:
         raise typer.Exit(3)

@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from biounet_edge.bundle.manifest import Level, Precision
+from biounet_edge.bundle.manifest import CANNOT_JUDGE, Level, Precision
 from biounet_edge.cli.console import say
 from biounet_edge.photographs.tiff_samples import silence_libtiff
 from biounet_edge.predictor import Predictor
@@ -42,7 +42,13 @@ def share_cores() -> None:
 
 @contextmanager
 def loaded(
-    bundle: Path | None, device: str, precision: Precision | Literal["auto"], level: Level
+    bundle: Path | None,
+    device: str,
+    precision: Precision | Literal["auto"],
+    level: Level,
+    *,
+    any_modality: bool = False,
+    accept_unfamiliar: bool = False,
 ) -> Iterator[Predictor]:
     """Load a predictor, and say what it computes on and what its model must not be used for.
 
@@ -51,12 +57,23 @@ def loaded(
         device: As for `Predictor`.
         precision: As for `Predictor`.
         level: As for `Predictor`.
+        any_modality: As for `Predictor`.
+        accept_unfamiliar: As for `Predictor`.
 
     Yields:
         The predictor, which is closed when the block ends.
     """
-    with Predictor(bundle, device=device, precision=precision, level=level) as predictor:
+    with Predictor(
+        bundle,
+        device=device,
+        precision=precision,
+        level=level,
+        any_modality=any_modality,
+        accept_unfamiliar=accept_unfamiliar,
+    ) as predictor:
         say(f"computing on {predictor.selection}", style="dim")
         if predictor.bundle.manifest.notice:
             say(predictor.bundle.manifest.notice, style="yellow")
+        if predictor.bundle.manifest.familiarity is None:
+            say(CANNOT_JUDGE, style="yellow")
         yield predictor

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biounet_edge.cli.console import print_json, say, say_notes
+from biounet_edge.cli.console import print_json, say, say_why
 from biounet_edge.cli.options import (
+    AcceptUnfamiliarOption,
+    AnyModalityOption,
     BundleOption,
     DeviceOption,
     LevelOption,
@@ -35,6 +37,8 @@ def watch(
     settle: Annotated[
         float, typer.Option("--settle", min=0, help="Seconds without a change after which a file is read.")
     ] = 2.0,
+    any_modality: AnyModalityOption = False,
+    accept_unfamiliar: AcceptUnfamiliarOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line per photograph.")] = False,
 ) -> None:
     """Read photographs as they arrive in a folder, until Ctrl-C or SIGTERM."""
@@ -48,17 +52,17 @@ def watch(
     share_cores()
     options = RunOptions(parse_save(save, level), batch_size=1)
     stop = Event()
-    with loaded(bundle, device, precision, level) as predictor:
+    reading = {"any_modality": any_modality, "accept_unfamiliar": accept_unfamiliar}
+    with loaded(bundle, device, precision, level, **reading) as predictor:
         _set_on_signals(stop)
         say(f"watching {folder}, results in {output}; Ctrl-C stops it")
         found = watch_folder(predictor, folder, output, options, stop, settle_s=settle, tell=say)
         with closing(found):
             for item in found:
                 if isinstance(item.outcome, PredictionFailure):
-                    say(f"error: {item.outcome.source}: {item.outcome.error}", style="red")
+                    say_why(item.outcome)
                 elif not as_json:
                     typer.echo(_sentence(item.outcome))
-                say_notes(item.outcome)
                 if as_json:
                     print_json(item.outcome.to_dict(), indent=None)
     say("stopped; what was finished is kept")
@@ -79,4 +83,7 @@ def _sentence(prediction: "Prediction") -> str:
         if finding.present is None
     )
     melanoma = f"melanoma {prediction.melanoma_probability:.1%}"
-    return f"{printable(prediction.source)}: {melanoma}, {present}{''.join(undecided)}"
+    warning = f" ({prediction.warning})" if prediction.warning else ""
+    notes = "".join(f"; note: {note}" for note in prediction.notes)
+    text = f"{melanoma}{warning}, {present}{''.join(undecided)}{notes}"
+    return f"{printable(prediction.source)}: {text}"

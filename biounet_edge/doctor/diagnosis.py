@@ -10,6 +10,7 @@ from biounet_edge.backends.tensor_rt.engine_files import read_engine
 from biounet_edge.backends.tensor_rt.library import import_tensorrt
 from biounet_edge.backends.tensor_rt.sidecar import build_command, engine_path
 from biounet_edge.bundle.folder import COMPILED_NAME, Bundle
+from biounet_edge.bundle.manifest import CANNOT_JUDGE
 from biounet_edge.doctor.findings import Finding, assess, has_gpu
 from biounet_edge.doctor.machine import look
 from biounet_edge.errors import (
@@ -43,6 +44,7 @@ def diagnose(bundle: str | Path | None = None) -> list[Finding]:
         f"{opened.manifest.name} {opened.manifest.version} in {opened.folder}: {files} files, checksums match"
     )
     findings.append(Finding("Bundle", "ok", text))
+    findings.append(_familiarity(opened))
     if "openvino" in machine.packages and not os.access(opened.folder, os.W_OK):
         findings.append(
             Finding(
@@ -53,6 +55,16 @@ def diagnose(bundle: str | Path | None = None) -> list[Finding]:
             )
         )
     return [*findings, *_engines(opened, has_gpu(machine))]
+
+
+def _familiarity(bundle: Bundle) -> Finding:
+    spec = bundle.manifest.familiarity
+    if spec is None:
+        remedy = "show it photographs of skin only, or use a bundle with a familiarity score"
+        return Finding("Familiarity", "warning", CANNOT_JUDGE, remedy)
+    return Finding(
+        "Familiarity", "ok", f"photographs with a score below {spec.threshold:.4g} are not assessed"
+    )
 
 
 def _broken_bundle(error: BiounetEdgeError) -> Finding:

@@ -89,13 +89,16 @@ def read_photograph(source: str | Path | bytes | Frame, height: int, width: int)
 
 
 @contextmanager
-def opened_photograph(source: str | Path | bytes | Frame, height: int, width: int) -> Iterator[Photograph]:
+def opened_photograph(
+    source: str | Path | bytes | Frame, height: int, width: int, any_modality: bool = False
+) -> Iterator[Photograph]:
     """Read an image file as `read_photograph` does, and let other large ones wait until the block ends.
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
         height: Input height in pixels.
         width: Input width in pixels.
+        any_modality: Whether DICOM images are read that are no photographs of skin by their header.
 
     Yields:
         The photograph. Whoever keeps its pixels beyond the block holds memory that is not counted.
@@ -103,7 +106,7 @@ def opened_photograph(source: str | Path | bytes | Frame, height: int, width: in
     Raises:
         ImageError: As `read_photograph`.
     """
-    opened = _open(source)
+    opened = _open(source, any_modality)
     if isinstance(opened, np.ndarray):
         yield Photograph(opened, (opened.shape[0], opened.shape[1]))
         return
@@ -139,7 +142,7 @@ def reduction(header: ImageHeader, height: int, width: int) -> int:
     return 1
 
 
-def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
+def decode(source: str | Path | bytes | Frame, *, any_modality: bool = False) -> NDArray[np.uint8]:
     """Read a JPEG, PNG, BMP, TIFF, WebP, AVIF, HEIC or DICOM image as upright 8-bit sRGB, every pixel of it.
 
     The EXIF orientation and an embedded colour profile are applied; grey and palette images become RGB, an
@@ -148,6 +151,7 @@ def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
 
     Args:
         source: Path of the file, its bytes, or one frame of a DICOM file.
+        any_modality: Whether DICOM images are read that are no photographs of skin by their header.
 
     Returns:
         RGB pixels, shape (H0, W0, 3), uint8.
@@ -155,7 +159,7 @@ def decode(source: str | Path | bytes | Frame) -> NDArray[np.uint8]:
     Raises:
         ImageError: If the image cannot be read whole or is too large; the message is the reason.
     """
-    opened = _open(source)
+    opened = _open(source, any_modality)
     if isinstance(opened, np.ndarray):
         return opened
     with _room_for(opened.header, 1):
@@ -210,10 +214,10 @@ class _Encoded:
     """ICC profile that is applied; inside DICOM none is."""
 
 
-def _open(source: str | Path | bytes | Frame) -> _Encoded | NDArray[np.uint8]:
+def _open(source: str | Path | bytes | Frame, any_modality: bool) -> _Encoded | NDArray[np.uint8]:
     """Read a file once; of DICOM, what is no ordinary JPEG is decoded already."""
     content = source if isinstance(source, bytes | Frame) else read_file(Path(source))
-    dicom = read_dicom(content, MAX_PIXELS)
+    dicom = read_dicom(content, MAX_PIXELS, any_modality)
     if isinstance(dicom, np.ndarray):
         return dicom
     data = dicom

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from biounet_edge.errors import InputError
-from biounet_edge.photographs.dicom.content import Frame, frames_of, is_dicom_file, is_dicom_photograph
+from biounet_edge.photographs.dicom.content import Frame, contents_of, left_out_as
 from biounet_edge.photographs.left_out import (
     DICOM,
     FORMAT,
     HIDDEN,
     OTHER,
     RESULTS,
+    SUBJECT,
     SYSTEM,
     LeftOut,
     format_not_read,
@@ -63,12 +64,15 @@ class Discovery:
     """What was found beside them, counted by reason."""
 
 
-def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputImage]:
+def discover(
+    paths: Iterable[Path], output: Path | None = None, *, any_modality: bool = False
+) -> list[InputImage]:
     """List the images of any mix of files and folders, as `look_through` finds them.
 
     Args:
         paths: Files and folders, in the order in which they are to be read.
         output: Folder that the results go to, or None.
+        any_modality: Whether other DICOM images than photographs of skin are read.
 
     Returns:
         The images, each file or frame once.
@@ -76,11 +80,15 @@ def discover(paths: Iterable[Path], output: Path | None = None) -> list[InputIma
     Raises:
         InputError: As `look_through`.
     """
-    return look_through(paths, output).images
+    return look_through(paths, output, any_modality=any_modality).images
 
 
 def look_through(
-    paths: Iterable[Path], output: Path | None = None, *, may_be_empty: bool = False
+    paths: Iterable[Path],
+    output: Path | None = None,
+    *,
+    may_be_empty: bool = False,
+    any_modality: bool = False,
 ) -> Discovery:
     """List the images of any mix of files and folders, and count what is left out.
 
@@ -89,11 +97,14 @@ def look_through(
     folder, whose overlays are images too. A folder that several links lead to is read once. A
     subfolder that cannot be listed is an image that cannot be read: its name is reported, the rest is done.
     Each frame of a multi-frame DICOM file is an image: `a.dcm` gives the stems `a_0001`, `a_0002` and so on.
+    A DICOM image that is no photograph of skin is listed once, so that reading it tells why it has no
+    diagnosis, and counted as left out.
 
     Args:
         paths: Files and folders, in the order in which they are to be read.
         output: Folder that the results go to, or None.
         may_be_empty: Whether a folder may hold no images, because they are still to come.
+        any_modality: Whether other DICOM images than photographs of skin are read.
 
     Returns:
         The images, each file or frame once, and what was left out.
@@ -128,7 +139,12 @@ def look_through(
             found.setdefault(os.path.abspath(path), (path, path.parent))
         else:
             raise InputError(f"there is no file or folder {path}: check the path")
-    frames = [(frame, root) for path, root in found.values() for frame in _frames(path)]
+    frames: list[tuple[Path | Frame, Path]] = []
+    for path, root in found.values():
+        inside_file, ruled_out_by = _contents(path, any_modality)
+        frames += [(frame, root) for frame in inside_file]
+        if ruled_out_by is not None:
+            counts[SUBJECT, ruled_out_by] += 1
     stems = unique_names((_file_name(frame), root) for frame, root in frames)
     images = [
         InputImage(frame.path, stem, frame.number) if isinstance(frame, Frame) else InputImage(frame, stem)
@@ -184,12 +200,12 @@ def _walk(
                     levels.append(_entries(entry))
             except OSError:
                 yield entry
-        elif entry.suffix.lower() in suffixes or is_dicom_photograph(entry):
+        elif entry.suffix.lower() in suffixes or (kind := left_out_as(entry)) is None:
             yield entry
         elif (name := format_not_read(entry.suffix)) is not None:
             counts[FORMAT, name] += 1
         else:
-            counts[DICOM if is_dicom_file(entry) else OTHER, ""] += 1
+            counts[DICOM if kind else OTHER, kind] += 1
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -210,9 +226,11 @@ def _identity(folder: Path) -> _Identity:
     return status.st_dev, status.st_ino
 
 
-def _frames(path: Path) -> Iterator[Path | Frame]:
+def _contents(path: Path, any_modality: bool) -> tuple[list[Path | Frame], str | None]:
     """Open only files that are not images by their extension."""
-    return iter((path,)) if path.suffix.lower() in IMAGE_SUFFIXES | HEIC_SUFFIXES else frames_of(path)
+    if path.suffix.lower() in IMAGE_SUFFIXES | HEIC_SUFFIXES:
+        return [path], None
+    return contents_of(path, any_modality)
 
 
 def _file_name(frame: Path | Frame) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
+from biounet_edge.category import Category
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.dicom.content import Frame, is_dicom
 from biounet_edge.photographs.header import HEAD_BYTES, check_known
@@ -78,10 +79,22 @@ def turn_of(path: Path) -> AbstractContextManager[object]:
     Returns:
         To be entered before the file is read, and left when its bytes are no longer needed.
     """
+    return _one_large if is_large(path) else nullcontext()
+
+
+def is_large(path: Path) -> bool:
+    """Return whether a file is one of those that are held in memory one after another.
+
+    Args:
+        path: A file; it may not exist.
+
+    Returns:
+        True where it has more than LARGE_FILE_BYTES.
+    """
     try:
-        return _one_large if os.stat(path).st_size > LARGE_FILE_BYTES else nullcontext()
+        return os.stat(path).st_size > LARGE_FILE_BYTES
     except (OSError, ValueError):  # whoever reads it says why it cannot be
-        return nullcontext()
+        return False
 
 
 @contextmanager
@@ -91,7 +104,9 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         if path.is_dir():
             os.scandir(path).close()  # a folder that cannot be listed says why
         if not path.is_file():
-            raise ImageError("this is not a regular file" if path.exists() else "there is no such file")
+            if not path.exists():
+                raise ImageError("there is no such file", Category.RETRY)
+            raise ImageError("this is not a regular file")
         with open(os.open(path, _FLAGS), "rb") as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
@@ -101,7 +116,8 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror or type(error).__name__}") from error
     if (read, after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
-        raise ImageError("the file changed while it was read: wait until it is complete and start again")
+        message = "the file changed while it was read: wait until it is complete and start again"
+        raise ImageError(message, Category.RETRY)
 
 
 def check_worth_reading(path: Path) -> None:

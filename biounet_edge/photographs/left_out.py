@@ -10,6 +10,7 @@ HIDDEN = "hidden files and folders"
 SYSTEM = "folders that a system keeps beside photographs"
 RESULTS = "folders with results of biounet-edge"
 DICOM = "DICOM files that are no photographs"
+SUBJECT = "DICOM images that are no photographs of skin"
 OTHER = "files that are no photographs"
 
 _ONE = {
@@ -18,6 +19,7 @@ _ONE = {
     SYSTEM: "folder that a system keeps beside photographs",
     RESULTS: "folder with results of biounet-edge",
     DICOM: "DICOM file that is no photograph",
+    SUBJECT: "DICOM image that is no photograph of skin",
     OTHER: "file that is no photograph",
 }
 _HINT = 'pip install "biounet-edge[heif]" reads HEIC'
@@ -42,7 +44,8 @@ class LeftOut:
     reason: str
     """Why, as it is printed."""
     kinds: tuple[str, ...]
-    """Names of formats or folders, where the reason has some; never those of single files."""
+    """Names of formats, folders, kinds of DICOM objects or attributes, where the reason has some; never those
+    of single files."""
     count: int
     """How many."""
 

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from biounet_edge.category import Category
 from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.prediction import PredictionFailure
 
@@ -114,4 +115,4 @@ def skipped(source: Path | Frame, deaths: int, sha256: str | None) -> Prediction
         "more memory than there is, or crashes its decoder; save it smaller or in another format, or start "
         "with --no-resume to try it again"
     )
-    return PredictionFailure(str(source), reason, sha256)
+    return PredictionFailure(str(source), reason, sha256, Category.FAILED)

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import InputError
-from biounet_edge.prediction import IndicatorFinding, Prediction
-from biounet_edge.results.kinds import Save
+from biounet_edge.finding import IndicatorFinding
+from biounet_edge.indicators import INDICATORS
+from biounet_edge.prediction import Prediction
+from biounet_edge.results.kinds import DICOM_KINDS, Save
 from biounet_edge.results.overlay import draw_overlay
 from biounet_edge.storage import write_result
 
@@ -41,6 +43,24 @@ def write_image_files(
         write_result(output, name, content)
         names.append(PurePosixPath(name).as_posix())
     return names
+
+
+def result_names(stem: str) -> Iterator[str]:
+    """List every file that a run may write about one photograph, besides tables and report.
+
+    Args:
+        stem: Name of the results, relative to each kind's folder, without an extension.
+
+    Yields:
+        Paths relative to the output folder.
+    """
+    yield f"overlays/{stem}.jpg"
+    for name in INDICATORS:
+        yield f"masks/{stem}_attribute_{name}.png"
+        yield f"heatmaps/{stem}_{name}.png"
+        yield f"probabilities/{stem}_{name}.png"
+    for kind in DICOM_KINDS:
+        yield f"{kind}/{stem}.dcm"
 
 
 def _encode_all(

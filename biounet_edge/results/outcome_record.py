@@ -2,26 +2,34 @@
 
 from typing import Any
 
+from biounet_edge.category import Category
+from biounet_edge.finding import IndicatorFinding
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.prediction import IndicatorFinding, Outcome, Prediction, PredictionFailure
+from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 
 
 def outcome_from_dict(record: dict[str, Any]) -> Outcome:
     """Make an outcome from its record.
 
     Args:
-        record: What `Prediction.to_dict` or `PredictionFailure.to_dict` returned, possibly through JSON.
+        record: What `Prediction.to_dict` or `PredictionFailure.to_dict` returned, possibly through JSON, and
+            possibly of an earlier version, which had neither categories nor familiarity nor notes.
 
     Returns:
-        An outcome whose `to_dict` is equal to the record; its heatmaps, masks and preview are None.
+        An outcome whose `to_dict` is equal to the record, but for what an earlier version did not have; its
+        heatmaps, masks and preview are None.
 
     Raises:
         KeyError: If something is missing or has another name.
         TypeError: If something is of another type.
         ValueError: If something is not a number.
     """
-    if record["status"] == "error":
-        return PredictionFailure(str(record["image"]), str(record["error"]), record["sha256"])
+    score = record.get("familiarity")
+    familiarity = None if score is None else float(score)
+    if "error" in record:
+        error, sha256 = str(record["error"]), record["sha256"]
+        category = Category(record.get("category") or ("retry" if sha256 is None else "refused"))
+        return PredictionFailure(str(record["image"]), error, sha256, category, familiarity)
     if tuple(record["indicators"]) != INDICATORS:
         raise KeyError("indicators")
     size = (int(record["height"]), int(record["width"]))
@@ -35,7 +43,9 @@ def outcome_from_dict(record: dict[str, Any]) -> Outcome:
         melanoma_temperature=float(record["melanoma_temperature"]),
         indicators={name: _finding(finding, size) for name, finding in record["indicators"].items()},
         sha256=record["sha256"],
-        notes=tuple(map(str, record["notes"])),
+        familiarity=familiarity,
+        unfamiliar=record["status"] == "unfamiliar",
+        notes=tuple(map(str, record.get("notes", ()))),
     )
 
 

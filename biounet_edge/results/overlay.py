@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from biounet_edge.finding import IndicatorFinding
 from biounet_edge.indicators import indicator_label
-from biounet_edge.prediction import IndicatorFinding, Prediction
+from biounet_edge.prediction import Prediction
 
 HEAT = 0.6
 """Opacity of a heatmap's maximum, in [0, 1]."""
@@ -22,7 +23,7 @@ _SMALLEST_PX = 800  # smaller photographs are enlarged, or outlines and text wou
 _LEGEND_WIDTH_PX = 520
 _TINT = 0.1
 _OUTLINE_TOLERANCE_PX = 1
-_BACKGROUND, _TEXT, _FAINT = (24, 25, 30), (240, 240, 240), (140, 142, 150)
+_BACKGROUND, _TEXT, _FAINT, _CAUTION = (24, 25, 30), (240, 240, 240), (140, 142, 150), (255, 190, 60)
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "pigment_network": (0, 208, 255),
@@ -41,6 +42,7 @@ def draw_overlay(
 
     Only indicators that are present are drawn: a heatmap is divided by its own maximum and has a hot spot for
     an absent indicator too. The legend lists an indicator without an operating point as "probability only".
+    Of an unfamiliar photograph each number has a question mark, and a line says why.
 
     Args:
         prediction: What to draw.
@@ -126,27 +128,31 @@ def _draw_legend(prediction: Prediction, notice: str | None, width: int, height:
     undecided = any(finding.present is None for finding in prediction.indicators.values())
     columns = max(1, (width - edge) // round(text_px * (22 if undecided else 17)))  # its text is longer
     rows = -(-len(prediction.indicators) // columns)
-    notices = textwrap.wrap(notice or "", width=round((width - 2 * edge) / (0.5 * text_px)))
-    legend = _filled((line * (1 + rows + len(notices)) + edge, width), _BACKGROUND)
-    verdict = "at or above" if prediction.melanoma else "below"
-    headline = f"Melanoma {prediction.melanoma_probability:.0%}, {verdict} the operating point"
-    _write(legend, headline, (edge, line), text_px, _TEXT, 600)
+    characters = round((width - 2 * edge) / (0.5 * text_px))
+    cautions = textwrap.wrap(f"Unfamiliar: {prediction.warning}" if prediction.warning else "", characters)
+    notices = textwrap.wrap(notice or "", characters)
+    legend = _filled((line * (1 + len(cautions) + rows + len(notices)) + edge, width), _BACKGROUND)
+    verdict, mark = "at or above" if prediction.melanoma else "below", "?" if prediction.unfamiliar else ""
+    headline = f"Melanoma {prediction.melanoma_probability:.0%}{mark}, {verdict} the operating point"
+    for i, text in enumerate(cautions):
+        _write(legend, text, (edge, line * (1 + i)), text_px, _CAUTION, 600)
+    _write(legend, headline, (edge, line * (1 + len(cautions))), text_px, _TEXT, 600)
     for i, (name, finding) in enumerate(prediction.indicators.items()):
         x = edge + (i % columns) * ((width - edge) // columns)
-        y = line * (2 + i // columns)
+        y = line * (2 + len(cautions) + i // columns)
         top, side = y - round(text_px * 0.8), round(text_px * 0.9)
         colour = COLOURS[name] if finding.present else _FAINT
         border = cv2.FILLED if finding.present else max(1, text_px // 12)
         cv2.rectangle(legend, (x, top), (x + side, top + side), colour, border)
         colour = _FAINT if finding.present is False else _TEXT
-        _write(legend, _describe(name, finding), (x + round(1.5 * side), y), text_px, colour, 400)
+        _write(legend, _describe(name, finding, mark), (x + round(1.5 * side), y), text_px, colour, 400)
     for i, text in enumerate(notices):
-        _write(legend, text, (edge, line * (2 + rows + i)), text_px, _FAINT, 400)
+        _write(legend, text, (edge, line * (2 + len(cautions) + rows + i)), text_px, _FAINT, 400)
     return legend
 
 
-def _describe(name: str, finding: IndicatorFinding) -> str:
-    label = f"{indicator_label(name).capitalize()} {finding.probability:.0%}"
+def _describe(name: str, finding: IndicatorFinding, mark: str) -> str:
+    label = f"{indicator_label(name).capitalize()} {finding.probability:.0%}{mark}"
     if finding.present is None:
         return f"{label}, probability only"
     if not finding.present:

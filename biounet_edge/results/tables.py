@@ -15,15 +15,16 @@ from biounet_edge.storage import PendingFile, output_error
 
 TABLE_NAMES = ("predictions.csv", "predictions.jsonl")
 
-COLUMNS = (
-    ["image", "status", "error", "width", "height", "melanoma_probability", "melanoma"]
-    + [
+COLUMNS = [
+    "image", "status", "category", "error", "width", "height", "familiarity", "warning",
+    "melanoma_probability", "melanoma",
+    *(
         f"{name}_{value}"
         for name in INDICATORS
         for value in ("probability", "present", "contribution", "area_pct")
-    ]
-    + ["notes"]
-)
+    ),
+    "notes",
+]  # fmt: skip
 """Columns of predictions.csv."""
 
 
@@ -97,16 +98,21 @@ def csv_row(outcome: Outcome) -> dict[str, Any]:
     Returns:
         Column name to cell; columns that have no value are missing.
     """
-    row: dict[str, Any] = {"image": _text_cell(outcome.source)}
+    row: dict[str, Any] = {
+        "image": _text_cell(outcome.source),
+        "status": outcome.status,
+        "category": outcome.category or "",
+        "familiarity": "" if outcome.familiarity is None else f"{outcome.familiarity:.6g}",
+    }
     if isinstance(outcome, PredictionFailure):
-        return row | {"status": "error", "error": _text_cell(outcome.error)}
+        return row | {"error": _text_cell(outcome.error)}
     row |= {
-        "status": "ok",
         "width": outcome.size[1],
         "height": outcome.size[0],
+        "warning": outcome.warning or "",
         "melanoma_probability": f"{outcome.melanoma_probability:.6f}",
         "melanoma": int(outcome.melanoma),
-        "notes": "; ".join(outcome.notes),
+        "notes": _text_cell("; ".join(outcome.notes)),
     }
     for name, finding in outcome.indicators.items():
         row[f"{name}_probability"] = f"{finding.probability:.6f}"

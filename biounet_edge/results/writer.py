@@ -9,15 +9,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from biounet_edge.category import Category
 from biounet_edge.errors import OutputError
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.photographs.memory import room_for
 from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 from biounet_edge.results.dicom.files import DicomFiles
-from biounet_edge.results.images import write_image_files
+from biounet_edge.results.images import result_names, write_image_files
 from biounet_edge.results.journal import FinishedEntry, Journal
 from biounet_edge.results.kinds import Save
 from biounet_edge.results.tables import Tables
+from biounet_edge.storage import remove_result
 
 _WORKERS = min(4, os.cpu_count() or 1)
 _BYTES_PER_PIXEL = {"masks": 6, "dicom-seg": 6, "heatmaps": 12, "probabilities": 12, "dicom-pm": 12}
@@ -69,7 +71,7 @@ class ResultWriter:
         Raises:
             OutputError: If this or an earlier result cannot be written.
         """
-        if self._journal is not None and isinstance(outcome, Prediction):
+        if self._journal is not None and (isinstance(outcome, Prediction) or _is_unfamiliar(outcome)):
             self._journal.claim(image.stem, outcome.sha256 or "")
         files = self._pool.submit(self._write_files, image, outcome)
         self._queue(_Pending(image.stem, outcome, files, in_journal=False))
@@ -134,13 +136,20 @@ class ResultWriter:
             self._table.close()
 
     def _write_files(self, image: InputImage, outcome: Outcome) -> list[str]:
-        if isinstance(outcome, PredictionFailure):
+        if isinstance(outcome, Prediction):
+            height, width = outcome.size
+            # Beside others as far as memory goes, those that are being decoded included.
+            with room_for(height * width * self._bytes_per_pixel, "its results", must_fit=False):
+                files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
+                return files + self._write_dicom(image, outcome)
+        if not _is_unfamiliar(outcome):
             return []
-        height, width = outcome.size
-        # Beside others as far as memory goes, those that are being decoded included.
-        with room_for(height * width * self._bytes_per_pixel, "its results", must_fit=False):
-            files = write_image_files(self._output, image.stem, outcome, self._save, self._notice)
-            return files + self._dicom.write(self._output, image, outcome) if self._dicom else files
+        for name in result_names(image.stem):  # of an earlier run that assessed it all the same
+            remove_result(self._output, name)
+        return self._write_dicom(image, outcome)
+
+    def _write_dicom(self, image: InputImage, outcome: Outcome) -> list[str]:
+        return self._dicom.write(self._output, image, outcome) if self._dicom else []
 
     def _queue(self, item: "_Pending") -> None:
         self._pending.append(item)
@@ -166,6 +175,10 @@ class ResultWriter:
             entry = self._journal.find(item.stem, item.outcome.sha256)
             if entry is not None:
                 self._table.add(replace(entry.outcome, source=item.outcome.source), entry.files)
+
+
+def _is_unfamiliar(outcome: PredictionFailure) -> bool:
+    return outcome.category is Category.UNFAMILIAR
 
 
 @dataclass(frozen=True, slots=True)

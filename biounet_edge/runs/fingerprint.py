@@ -34,6 +34,8 @@ def fingerprint(predictor: Predictor, save: tuple[Save, ...]) -> str:
         "bundle": predictor.bundle.checksum,
         "level": predictor.level,
         "save": save,
+        "any_modality": predictor.any_modality,
+        "accept_unfamiliar": predictor.accept_unfamiliar,
         "device": backend.device,
         "library": backend.description,
         "precision": backend.precision,

@@ -21,7 +21,7 @@ from typing import Self
 from biounet_edge.errors import InputError, OutputError
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.photographs.left_out import LeftOut
-from biounet_edge.prediction import Outcome, PredictionFailure
+from biounet_edge.prediction import Outcome
 from biounet_edge.predictor import Predictor
 from biounet_edge.results.deaths import MOST_DEATHS, skipped, suspects_sentence
 from biounet_edge.results.dicom.files import DicomFiles
@@ -159,7 +159,7 @@ class _RunOutput:
             )
             self._open = stack.pop_all()
         self._output, self._left_out = output, left_out
-        self._taken = self._failures = 0
+        self._taken, self._counts = 0, Counts(len(self.tasks))
         self._begun: dict[Task, str] = {}  # the checksums of what is in work
 
     def begin(self, tasks: list[Task], place: int, sha256: str) -> None:
@@ -180,7 +180,7 @@ class _RunOutput:
         """Keep the results of the next task, which an earlier run finished."""
         self._taken += 1
         entry = self._entry(task)
-        self._failures += isinstance(entry.outcome, PredictionFailure)
+        self._counts.add(entry.outcome)
         self._tables.keep(task.image, entry)
         if self._report:
             self._report.keep(task.image, entry.outcome)
@@ -189,7 +189,7 @@ class _RunOutput:
     def write(self, task: Task, outcome: Outcome) -> Finished:
         """Write the next task's results."""
         self._taken += 1
-        self._failures += isinstance(outcome, PredictionFailure)
+        self._counts.add(outcome)
         image, named = self._named(task.image, outcome)
         self._tables.write(image, named)
         if self._report:
@@ -212,10 +212,6 @@ class _RunOutput:
             self._open.__exit__(kind, error, trace)
         with suppress(OutputError) if error is not None else nullcontext():
             write_summary(self._output, self._counts, self._left_out)
-
-    @property
-    def _counts(self) -> Counts:
-        return Counts(len(self.tasks), self._taken - self._failures, self._failures)
 
     def _keep_rest(self) -> None:
         """Keep the tasks that were not reached; what fails here follows from the error that ends the run."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from biounet_edge.category import Category
 from biounet_edge.errors import InputError
 from biounet_edge.photographs.discovery import Discovery, InputImage, check_is_not_output, look_through
 from biounet_edge.photographs.left_out import FORMAT, LeftOut
-from biounet_edge.prediction import PredictionFailure
 from biounet_edge.predictor import Predictor
 from biounet_edge.results.dicom.files import DicomFiles
 from biounet_edge.results.summary import Counts, write_summary
@@ -20,6 +20,9 @@ from biounet_edge.runs.folder import Finished, RunOptions, run_folder
 
 LONGEST_RETRY_S = 600.0
 """Longest time after which what failed is tried again, in seconds."""
+
+_PASSING = (Category.RETRY, Category.FAILED)
+"""Kinds of reasons that may pass, where they are not of the content: that has a checksum, and is kept."""
 
 _State = tuple[int, int, int]  # inode, size in bytes, time of the last change in nanoseconds
 
@@ -69,7 +72,7 @@ def watch_folder(
     arrivals, retry, reachable = _Arrivals(settle_s), _Retry(retry_s), True
     done, counts, told = dict[str, _State](), Counts(), list[LeftOut]()
     while not stop.is_set():
-        found = _look(folder, output)
+        found = _look(folder, output, predictor.any_modality)
         if isinstance(found, str):
             if reachable:
                 tell(found)
@@ -80,15 +83,15 @@ def watch_folder(
         settled = arrivals.settled(found.images, time.monotonic())
         states = {name: state for name, (_, state) in settled.items()}
         if states != done or retry.is_due(time.monotonic()):
-            failed, failures = set[str](), 0
-            ready = [image for image, _ in settled.values()]
+            failed, ready = set[str](), [image for image, _ in settled.values()]
+            counts = Counts(len(ready))
             dicom.problems.clear()
             try:
                 run = run_folder(predictor, ready, output, options, dicom, left_out=found.left_out, tell=tell)
                 with closing(run):
                     for item in run:
-                        failures += isinstance(item.outcome, PredictionFailure)
-                        if item.outcome.sha256 is None:
+                        counts.add(item.outcome)
+                        if item.outcome.sha256 is None and item.outcome.category in _PASSING:
                             failed.add(item.outcome.source)
                         if not item.kept:
                             yield item
@@ -98,7 +101,7 @@ def watch_folder(
                 for line in dicom.problems.values():
                     tell(line)
             retry.note(failed | dicom.problems.keys(), time.monotonic())
-            done, counts = states, Counts(len(ready), len(ready) - failures, failures)
+            done = states
             told = _tell_left_out(found.left_out, told, tell)
         elif found.left_out != told and len(settled) == len(found.images):
             with suppress(OSError):  # writing says why
@@ -149,11 +152,11 @@ class _Retry:
         return now >= self._due
 
 
-def _look(folder: Path, output: Path) -> Discovery | str:
+def _look(folder: Path, output: Path, any_modality: bool) -> Discovery | str:
     """Return what is in the folder, or why it cannot be read."""
     try:
         os.scandir(folder).close()
-        return look_through([folder], output, may_be_empty=True)
+        return look_through([folder], output, may_be_empty=True, any_modality=any_modality)
     except OSError as error:
         return f"the folder {folder} cannot be read for now: {error.strerror}"
     except InputError as error:  # it went away a moment ago

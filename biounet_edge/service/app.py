@@ -5,6 +5,7 @@ request, 503 and 504 of the machine at this moment.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -12,7 +13,8 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 
-from biounet_edge.errors import ImageError
+from biounet_edge.errors import ImageError, UnfamiliarError
+from biounet_edge.prediction import PredictionFailure
 from biounet_edge.predictor import Predictor
 from biounet_edge.service.limits import Limits
 from biounet_edge.service.upload import BUSY, Upload, receive
@@ -71,8 +73,9 @@ def create_app(
         """Read the photograph that is the request's body, or those that are the files of a form.
 
         Of a body: probabilities, contributions, presence, areas. Of a form: `predictions`, one per file, each
-        with its `status` and, where that is "error", the reason. `present` and `area_pct` are null for an
-        indicator without an operating point: probability only.
+        with its `status` and, where that is "error", the reason. One that the model does not know has the
+        status "unfamiliar", the reason and no numbers. `present` and `area_pct` are null for an indicator
+        without an operating point: probability only.
         """
         return await requests.answer(request)
 
@@ -135,8 +138,13 @@ class _Requests:
         notice = {"notice": self.predictor.bundle.manifest.notice}
         if uploads[0].name is not None:
             return {"predictions": [self._outcome(upload) for upload in uploads]} | notice
+        data = bytes(uploads[0].data)
         try:
-            return self.predictor.predict(bytes(uploads[0].data)).to_dict() | notice
+            return self.predictor.predict(data).to_dict() | notice
+        except UnfamiliarError as error:  # an answer, no error of the request
+            sha256 = hashlib.sha256(data).hexdigest()
+            failure = PredictionFailure("<bytes>", str(error), sha256, error.category, error.familiarity)
+            return failure.to_dict() | notice
         except ImageError as error:
             if error.is_of_content:
                 raise HTTPException(422, str(error)) from error

@@ -57,12 +57,18 @@ export async function decode(source) {
  * @param {{manifest: object, session: ort.InferenceSession}} bundle From openBundle.
  * @param {string | Buffer} source Path of an image file, or its bytes.
  * @returns {Promise<object>} Probabilities, contributions and decisions; null where only the probability counts.
+ *   Of a photograph that is unlike those of the training only that it is: "unfamiliar".
  */
 export async function predict({ manifest, session }, source) {
   const { name, height, width } = manifest.input;
   const { data, info } = await decode(source);
   const pixels = stretchArea(data, [info.height, info.width], [height, width]);
   const outputs = await session.run({ [name]: new ort.Tensor("uint8", pixels, [1, height, width, 3]) });
+  const familiarity = outputs.familiarity?.data[0] ?? null; // null: this bundle cannot judge
+  const known = Number.isFinite(familiarity) && familiarity >= manifest.familiarity?.threshold;
+  if (manifest.familiarity && !known) {
+    return { width: info.width, height: info.height, status: "unfamiliar", familiarity };
+  }
   const melanoma = outputs.melanoma_probability.data[0];
   return {
     width: info.width,

@@ -16,6 +16,8 @@ import pytest
 from biounet_edge import INDICATORS, Bundle, Predictor, default_bundle
 from biounet_edge.bundle.manifest import EncoderSpec, Manifest, OperatingPoint
 
+from .familiar_bundles import make_judging
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bundle", default=None, help="bundle folder to test with; the demo bundle if left out")
@@ -117,6 +119,26 @@ def undecided_bundle(bundle: Bundle, change_bundle: ChangeBundle) -> Bundle:
 @pytest.fixture(scope="session")
 def undecided_predictor(undecided_bundle: Bundle) -> Iterator[Predictor]:
     with Predictor(undecided_bundle, device="cpu") as full:
+        yield full
+
+
+@pytest.fixture(scope="session")
+def judging_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with a familiarity score: the mean grey level, at least 100."""
+    return make_judging(copy_bundle(bundle, tmp_path_factory.mktemp("judging") / "b"))
+
+
+@pytest.fixture(scope="session")
+def judge(judging_bundle: Bundle) -> Iterator[Predictor]:
+    """Turns dark photographs away."""
+    with Predictor(judging_bundle, device="cpu") as full:
+        yield full
+
+
+@pytest.fixture(scope="session")
+def lenient(judging_bundle: Bundle) -> Iterator[Predictor]:
+    """Assesses dark photographs too, with a warning."""
+    with Predictor(judging_bundle, device="cpu", accept_unfamiliar=True) as full:
         yield full
 
 

@@ -85,7 +85,12 @@ def test_all_names_the_public_surface():
 
 
 @pytest.mark.parametrize(
-    "error", [e for _, e in inspect.getmembers(errors, inspect.isclass) if e is not BiounetEdgeError]
+    "error",
+    [
+        e
+        for _, e in inspect.getmembers(errors, inspect.isclass)
+        if e is not BiounetEdgeError and e.__module__ == errors.__name__
+    ],
 )
 def test_errors_are_known_and_builtin_ones(error):
     assert issubclass(error, BiounetEdgeError)

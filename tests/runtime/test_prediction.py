@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from biounet_edge import INDICATORS
+from biounet_edge import INDICATORS, Category
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 
 SIZE = (90, 120)
@@ -147,11 +147,15 @@ def test_small_photograph_gets_the_mean_of_the_model_pixels(bundle):
 
 def test_to_dict_is_json_without_arrays(prediction):
     content = json.loads(json.dumps(prediction.to_dict()))
-    assert content["status"] == "ok"
+    assert (content["status"], content["category"], content["warning"]) == ("ok", None, None)
+    assert (content["familiarity"], content["notes"]) == (None, [])
     assert (content["width"], content["height"]) == (120, 90)
     assert list(content["indicators"]) == list(INDICATORS)
     assert set(content["indicators"]["streaks"]) == {
         "probability", "present", "contribution", "area_pct", "heatmap_scale",
     }  # fmt: skip
-    failure = PredictionFailure("a.jpg", "no", "ab")
-    assert failure.to_dict() == {"image": "a.jpg", "sha256": "ab", "status": "error", "error": "no"}
+    failure = PredictionFailure("a.jpg", "no", "ab", Category.FAILED)
+    assert json.loads(json.dumps(failure.to_dict())) == {
+        "image": "a.jpg", "sha256": "ab", "status": "error", "category": "failed", "error": "no",
+        "familiarity": None,
+    }  # fmt: skip

@@ -153,7 +153,7 @@ def test_outcomes_carry_the_checksum_of_the_content(predictor, paths, tmp_path):
 
 
 def test_stream_goes_on_where_an_image_does_not_fit_into_the_memory(predictor, paths, monkeypatch):
-    def too_large(data, height, width):
+    def too_large(*_):
         raise MemoryError
 
     monkeypatch.setattr("biounet_edge.photographs.source.opened_photograph", too_large)
@@ -165,12 +165,12 @@ def test_stream_goes_on_where_an_image_does_not_fit_into_the_memory(predictor, p
 def test_stream_holds_one_large_file_at_a_time(predictor, paths, monkeypatch):
     held, most = [], []
 
-    def read(data, height, width):
+    def read(data, *options):
         held.append(data)
         most.append(len(held))
         time.sleep(0.02)
         held.pop()
-        return opened_photograph(data, height, width)
+        return opened_photograph(data, *options)
 
     monkeypatch.setattr("biounet_edge.photographs.source.opened_photograph", read)
     monkeypatch.setattr("biounet_edge.photographs.file.LARGE_FILE_BYTES", 100)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from biounet_edge import OutputError, storage
-from biounet_edge.storage import write_atomically, write_result
+from biounet_edge.storage import remove_result, write_atomically, write_result
 
 
 def leftovers(output: Path) -> list[Path]:
@@ -27,3 +27,14 @@ def test_write_result_makes_folders_below_the_output_folder_only(tmp_path, monke
     with pytest.raises(OutputError, match=r"a.png cannot be written \(No such file or directory\)"):
         write_result(tmp_path / "gone", "masks/a.png", b"one")
     assert not (tmp_path / "gone").exists()
+
+
+def test_remove_result_stays_below_the_output_folder(tmp_path):
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    for path in (output / "masks" / "a.png", elsewhere / "b.png"):
+        write_atomically(path, b"content")
+    (output / "overlays").symlink_to(elsewhere)
+    for name in ("masks/a.png", "overlays/b.png", "heatmaps/never.png"):
+        remove_result(output, name)
+    assert not (output / "masks" / "a.png").exists()
+    assert (elsewhere / "b.png").exists()

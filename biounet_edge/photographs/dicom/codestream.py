@@ -14,6 +14,7 @@ _JPEG_SIZE = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _HUFFMAN_DCT = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive
 _SOC_SIZ = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1, annex A
 _END = b"\xff\xd9"  # EOI of JPEG, EOC of JPEG 2000
+_PADDING = b"\0\xff \t\r\n"  # DICOM pads to an even length with 0; found are fill bytes, spaces, line breaks
 
 
 class Layout(NamedTuple):
@@ -51,7 +52,7 @@ def check_codestream(data: bytes, encoding: str, expected: Layout) -> None:
         raise ImageError(f"the {encoding} frame is truncated: its header is incomplete") from error
     if actual != expected:
         raise ImageError(f"the {encoding} frame has {actual}, but the DICOM header says {expected}")
-    if not data.rstrip(b"\0\xff").endswith(_END):  # DICOM pads to an even length, files with either byte
+    if not data.rstrip(_PADDING).endswith(_END):
         raise ImageError(f"the {encoding} frame is truncated: its end marker is missing")
 
 

@@ -1,9 +1,13 @@
-"""What a DICOM file says about itself before its pixels are read, and whether it is a photograph at all."""
+"""What a DICOM file says about itself before its pixels are read, and whether they can be."""
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from biounet_edge.category import Category
 from biounet_edge.errors import ImageError
+from biounet_edge.photographs.dicom.content import start_of_elements
+from biounet_edge.photographs.dicom.subject import PRODUCT, Objection, is_own_result, objection_to
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -11,21 +15,9 @@ if TYPE_CHECKING:
 MAX_FRAMES = 10_000
 """Most frames that a file may hold: each becomes an input, and a few bytes can claim billions."""
 
-PRODUCT = "biounet-edge"
-"""ManufacturerModelName of every object that is written here."""
+ANY_MODALITY = "--any-modality, or any_modality=True in Python, reads it all the same"
+"""What to do where a header is wrong."""
 
-# PS3.6, table A-1: SOP classes of photographs
-_PHOTOGRAPHS = {
-    "1.2.840.10008.5.1.4.1.1.77.1.1": "VL Endoscopic Image",
-    "1.2.840.10008.5.1.4.1.1.77.1.2": "VL Microscopic Image",
-    "1.2.840.10008.5.1.4.1.1.77.1.4": "VL Photographic Image",
-    "1.2.840.10008.5.1.4.1.1.77.1.7": "Dermoscopic Photography Image",
-    "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture Image",
-    "1.2.840.10008.5.1.4.1.1.7.1": "Multi-frame Single Bit Secondary Capture Image",
-    "1.2.840.10008.5.1.4.1.1.7.2": "Multi-frame Grayscale Byte Secondary Capture Image",
-    "1.2.840.10008.5.1.4.1.1.7.3": "Multi-frame Grayscale Word Secondary Capture Image",
-    "1.2.840.10008.5.1.4.1.1.7.4": "Multi-frame True Color Secondary Capture Image",
-}
 _COLOUR_MODELS = {  # PhotometricInterpretation -> SamplesPerPixel
     "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1,
     "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3, "YBR_RCT": 3,
@@ -50,6 +42,8 @@ _NATIVE = {
 _RLE = {"1.2.840.10008.1.2.5": "RLE lossless"}
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _SYNTAXES = _NATIVE | _JPEG | _JPEG_2000 | _RLE
+_UID = re.compile(r"[0-9.]{1,64}")
+_QUOTED = re.compile(r"""(?<!\w)b?(['"]).*?\1(?!\w)""")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,11 +80,20 @@ class DicomHeader:
     """The kind of object in words, or its UID."""
     is_own_result: bool
     """Whether this package wrote it."""
+    objection: Objection | None
+    """What says that it is no photograph of skin; None where nothing does."""
 
     @property
     def is_image(self) -> bool:
         """Whether it describes an image of any kind."""
         return self.height > 0 and self.width > 0
+
+    @property
+    def left_out_for(self) -> str:
+        """What rules it out, in short: "Modality CR"; empty where nothing does."""
+        if self.is_own_result:
+            return f"results of {PRODUCT}"
+        return "" if self.objection is None else self.objection.short
 
     @property
     def encoding(self) -> str:
@@ -121,27 +124,30 @@ def open_header(file: BinaryIO) -> DicomHeader:
         ) from error
     try:
         _refuse_deflated(file)
-        dataset = dcmread(file, stop_before_pixels=True)
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        bits_allocated = int(dataset.get("BitsAllocated") or 8)
-        bits_stored = int(dataset.get("BitsStored") or bits_allocated)
-        high_bit = dataset.get("HighBit")
+        dataset = dcmread(file, stop_before_pixels=True, force=True)  # some files lack their first 132 bytes
+        frames = _number(dataset, "NumberOfFrames", 1)
+        bits_allocated = _number(dataset, "BitsAllocated", 8)
+        bits_stored = _number(dataset, "BitsStored", bits_allocated)
+        high_bit = bits_stored - 1 if dataset.get("HighBit") is None else _number(dataset, "HighBit", 0)
+        sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+        kind = _kind(sop_class)
         return DicomHeader(
             dataset=dataset,
-            sop_class=str(dataset.get("SOPClassUID", "")),
+            sop_class=str(sop_class or ""),
             transfer_syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")),
             frames=frames if 1 <= frames <= MAX_FRAMES else 1,
             claimed_frames=frames,
-            height=int(dataset.get("Rows") or 0),
-            width=int(dataset.get("Columns") or 0),
-            samples=int(dataset.get("SamplesPerPixel") or 1),
+            height=_number(dataset, "Rows", 0),
+            width=_number(dataset, "Columns", 0),
+            samples=_number(dataset, "SamplesPerPixel", 1),
             colour_model=str(dataset.get("PhotometricInterpretation", "")),
             bits_allocated=bits_allocated,
             bits_stored=bits_stored,
-            high_bit=bits_stored - 1 if high_bit is None else int(high_bit),
+            high_bit=high_bit,
             signed=bool(dataset.get("PixelRepresentation", 0)),
-            kind=str(getattr(dataset.get("SOPClassUID"), "name", "")) or "of no known kind",
-            is_own_result=str(dataset.get("ManufacturerModelName", "")) == PRODUCT,
+            kind=kind,
+            is_own_result=is_own_result(dataset),
+            objection=objection_to(dataset, str(sop_class or ""), kind),
         )
     except ImageError:
         raise
@@ -149,22 +155,35 @@ def open_header(file: BinaryIO) -> DicomHeader:
         raise ImageError(f"the DICOM header is damaged or truncated: {reason(error)}") from error
 
 
-def check_photograph(header: DicomHeader, max_pixels: int) -> None:
-    """Reject a DICOM file that is no photograph, or one that cannot be read.
+def check_subject(header: DicomHeader, any_modality: bool) -> None:
+    """Reject a DICOM object that is no photograph of skin, by what its header says.
+
+    Args:
+        header: From `open_header`.
+        any_modality: Whether other images than photographs of skin are read; results of this program are not.
+
+    Raises:
+        ImageError: With the reason, of category "skipped".
+    """
+    if header.is_own_result:
+        message = f"the DICOM file is a result that {PRODUCT} wrote, and no photograph"
+        raise ImageError(message, Category.SKIPPED)
+    if header.objection is not None and not any_modality:
+        raise ImageError(f"{header.objection.sentence}; {ANY_MODALITY}", Category.SKIPPED)
+
+
+def check_photograph(header: DicomHeader, max_pixels: int, any_modality: bool = False) -> None:
+    """Reject a DICOM file that is no photograph of skin, or one that cannot be read.
 
     Args:
         header: From `open_header`.
         max_pixels: Largest frame that is decoded, in pixels.
+        any_modality: Whether other images than photographs of skin are read.
 
     Raises:
         ImageError: With the reason.
     """
-    if header.is_own_result:
-        raise ImageError(f"the DICOM file is a result that {PRODUCT} wrote, and no photograph")
-    if header.sop_class not in _PHOTOGRAPHS:
-        raise ImageError(
-            f"the DICOM file is no photograph but {header.kind}: expected {', '.join(_PHOTOGRAPHS.values())}"
-        )
+    check_subject(header, any_modality)
     if not header.is_image:
         raise ImageError("the DICOM file has no image: its header names no rows and columns")
     if header.height * header.width > max_pixels:
@@ -202,7 +221,8 @@ def _refuse_deflated(file: BinaryIO) -> None:
     """Look at the first group of a file alone; inflating the rest may need a thousand times its memory."""
     from pydicom.filereader import read_dataset
 
-    file.seek(132)
+    start = start_of_elements(file.read(132))
+    file.seek(start)
     # Reading every element keeps the library from taking the group for one in another encoding later on.
     elements = {
         element.keyword: element.value
@@ -217,8 +237,22 @@ def _bits_fit(header: DicomHeader) -> bool:
     return 1 <= header.bits_stored <= header.bits_allocated
 
 
+def _number(dataset: "Dataset", keyword: str, default: int) -> int:
+    """Read a number that may be missing; a text in its place may be a patient's name and is not repeated."""
+    try:
+        return int(dataset.get(keyword) or default)
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"the DICOM header is damaged: {keyword} is no number") from error
+
+
+def _kind(sop_class: Any) -> str:
+    """Name a kind of object; a UID that is none may be any text and is not repeated."""
+    uid, name = str(sop_class or ""), str(getattr(sop_class, "name", ""))
+    return name if name != uid or _UID.fullmatch(uid) else "of no known kind"
+
+
 def reason(error: Exception) -> str:
-    """Put into one line why a library failed.
+    """Put into one line why a library failed, without the values that it quotes.
 
     Args:
         error: What it raised.
@@ -226,4 +260,4 @@ def reason(error: Exception) -> str:
     Returns:
         Its message, or its type where it has none.
     """
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(_QUOTED.sub("...", str(error)).split()) or type(error).__name__

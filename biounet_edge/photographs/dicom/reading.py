@@ -2,6 +2,7 @@
 
 import io
 import struct
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -9,8 +10,14 @@ from numpy.typing import NDArray
 
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.dicom.codestream import Layout, check_codestream, is_ordinary_jpeg
-from biounet_edge.photographs.dicom.content import Frame, is_dicom
-from biounet_edge.photographs.dicom.header import DicomHeader, check_photograph, open_header, reason
+from biounet_edge.photographs.dicom.content import Frame, is_dicom, is_dicom_file
+from biounet_edge.photographs.dicom.header import (
+    DicomHeader,
+    check_photograph,
+    check_subject,
+    open_header,
+    reason,
+)
 from biounet_edge.photographs.memory import room_for
 
 _AS_IN_FILES = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "MONOCHROME2")  # as JPEG files have colours
@@ -18,12 +25,15 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
-def read_dicom(content: bytes | Frame, max_pixels: int) -> NDArray[np.uint8] | bytes | None:
+def read_dicom(
+    content: bytes | Frame, max_pixels: int, any_modality: bool = False
+) -> NDArray[np.uint8] | bytes | None:
     """Read the only frame of a DICOM file that is in memory, or one frame of a file that is not.
 
     Args:
         content: Bytes of any file, or the frame.
         max_pixels: Largest frame that is decoded, in pixels.
+        any_modality: Whether other images than photographs of skin are read.
 
     Returns:
         As `read_frame`; None where the bytes are not those of a DICOM file.
@@ -32,15 +42,19 @@ def read_dicom(content: bytes | Frame, max_pixels: int) -> NDArray[np.uint8] | b
         ImageError: As `read_frame`, or if the file cannot be read.
     """
     if isinstance(content, bytes):
-        return read_frame(io.BytesIO(content), None, max_pixels) if is_dicom(content[:132]) else None
+        if not is_dicom(content[:132]):
+            return None
+        return read_frame(io.BytesIO(content), None, max_pixels, any_modality)
     try:
         with content.path.open("rb") as file:
-            return read_frame(file, content.number, max_pixels)
+            return read_frame(file, content.number, max_pixels, any_modality)
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
 
 
-def read_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray[np.uint8] | bytes:
+def read_frame(
+    file: BinaryIO, number: int | None, max_pixels: int, any_modality: bool = False
+) -> NDArray[np.uint8] | bytes:
     """Read one frame of a DICOM photograph.
 
     MONOCHROME1 is inverted, YBR becomes RGB, palettes are applied, and more than 8 bits are scaled to 8.
@@ -50,17 +64,18 @@ def read_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray[n
         file: The DICOM file, seekable, at its start.
         number: Frame number from 1; None for the only frame.
         max_pixels: Largest frame that is decoded, in pixels.
+        any_modality: Whether other images than photographs of skin are read.
 
     Returns:
         RGB pixels, shape (H0, W0, 3), uint8. Of an ordinary JPEG its bytes, so that it is decoded as any
         other and has the same pixels inside DICOM and outside; its EXIF orientation is not to be applied.
 
     Raises:
-        ImageError: If the file is no photograph, damaged, truncated or too large, or has several frames and
-            none was named.
+        ImageError: If the file is no photograph of skin, damaged, truncated or too large, or has several
+            frames and none was named.
     """
     header = open_header(file)
-    check_photograph(header, max_pixels)
+    check_photograph(header, max_pixels, any_modality)
     if number is None and header.frames > 1:
         raise ImageError(
             f"the DICOM file holds {header.frames} frames and each is an input of its own: name one with "
@@ -78,6 +93,24 @@ def read_frame(file: BinaryIO, number: int | None, max_pixels: int) -> NDArray[n
         raise ImageError("the DICOM image does not fit into memory") from error
     except Exception as error:  # damaged bytes raise whatever a decoder happens to meet
         raise ImageError(f"the DICOM image cannot be decoded: {reason(error)}") from error
+
+
+def check_subject_of(path: Path, any_modality: bool) -> None:
+    """Reject a DICOM file that is no photograph of skin, by its header alone.
+
+    Args:
+        path: Any file; one that is not DICOM or cannot be opened is for its reader to reject.
+        any_modality: Whether other images than photographs of skin are read.
+
+    Raises:
+        ImageError: With the reason.
+    """
+    if is_dicom_file(path):
+        try:
+            with path.open("rb") as file:
+                check_subject(open_header(file), any_modality)
+        except OSError as error:
+            raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
 
 
 def _decode(file: BinaryIO, header: DicomHeader, index: int) -> NDArray[np.uint8] | bytes:

@@ -8,7 +8,7 @@ from highdicom.sr import AlgorithmIdentification
 from pydicom.uid import generate_uid
 
 from biounet_edge.bundle.folder import Bundle
-from biounet_edge.photographs.dicom.header import PRODUCT
+from biounet_edge.photographs.dicom.subject import PRODUCT
 from biounet_edge.results.dicom.codes import ARTIFICIAL_INTELLIGENCE, private_scheme
 from biounet_edge.results.dicom.source import SourceImage
 from biounet_edge.version import __version__
@@ -87,14 +87,18 @@ class Authorship:
         lines = [f"{PRODUCT}={__version__}", f"bundle_sha256={self.checksum}"]
         return [*lines, f"notice={self.notice}"] if self.notice else lines
 
-    def remark(self) -> str:
+    def remark(self, warning: str | None = None) -> str:
         """Say in one text what the object comes from, for people.
 
+        Args:
+            warning: What else has to be said first; None for nothing.
+
         Returns:
-            The notice, the model and the bundle's checksum.
+            The warning, the notice, the model and the bundle's checksum.
         """
         origin = f"{PRODUCT} {__version__}, model {self.name} {self.version}, bundle SHA-256 {self.checksum}."
-        return f"{self.notice} {origin}" if self.notice else origin
+        warned = f"The photograph is {warning}." if warning else None
+        return " ".join(text for text in (warned, self.notice, origin) if text)
 
     def device_uid(self) -> str:
         """Identify this version of the program with this bundle, as the observer in reports.

@@ -42,7 +42,7 @@ def make_capture(source: SourceImage, prediction: Prediction, author: Authorship
     result.ConversionType = "WSD"  # drawn on a workstation
     result.BurnedInAnnotation = "YES"
     result.DerivationDescription = "Overlay of the indicators found and a legend"
-    result.ImageComments = author.remark()
+    result.ImageComments = author.remark(prediction.warning)
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if keyword in source.dataset:
             result[keyword] = source.dataset[keyword]

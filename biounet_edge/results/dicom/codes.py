@@ -10,8 +10,9 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from biounet_edge.indicators import INDICATORS, indicator_label
+from biounet_edge.photographs.dicom.subject import PRIVATE_SCHEME
 
-SCHEME = "99BIOUNET"
+SCHEME = PRIVATE_SCHEME
 """Designator of the private scheme; its codes are the words of this package."""
 
 
@@ -37,6 +38,13 @@ REACHES_OPERATING_POINT = _private("OPERATING_POINT_REACHED", "Probability reach
 INDICATOR_PRESENCE = _private("INDICATOR_PRESENCE", "Indicator at its operating point")
 REPORTED_AS = _private("REPORTED_AS", "What is reported of the indicator")
 PROBABILITY_ONLY = _private("PROBABILITY_ONLY", "Probability only, without operating point")
+
+ASSESSMENT = _private("ASSESSMENT", "Assessment of the photograph")
+NOT_ASSESSED = _private("NOT_ASSESSED", "Not assessed")
+REASON = _private("ASSESSMENT_REASON", "Why the photograph is not assessed")
+CAUTION = _private("CAUTION", "Why these numbers are not to be relied on")
+UNFAMILIAR = _private("UNFAMILIAR", "Unlike the photographs that the model was trained on")
+FAMILIARITY = _private("FAMILIARITY", "Likeness to the photographs of the training")
 
 MELANOMA: Code = codes.SCT.MalignantMelanoma
 PROBABILITY_OF_CANCER: Code = codes.DCM.ProbabilityOfCancer

@@ -1,7 +1,7 @@
 """The DICOM files that a run leaves beside its other results."""
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from biounet_edge.errors import BiounetEdgeError, ImageError, InputError
 from biounet_edge.photographs.dicom.content import is_dicom_file
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.photographs.file import checksum
-from biounet_edge.prediction import Prediction
+from biounet_edge.prediction import Outcome, Prediction
 from biounet_edge.results.kinds import DICOM_KINDS, Save
 from biounet_edge.storage import write_result
 
@@ -68,13 +68,15 @@ class DicomFiles:
             )
         self._author = Author.of(bundle)
 
-    def write(self, output: Path, image: InputImage, prediction: Prediction) -> list[str]:
+    def write(self, output: Path, image: InputImage, outcome: Outcome) -> list[str]:
         """Write the kinds asked for, if the image is a DICOM file.
+
+        Of a photograph that is not assessed only the report is written, which says so.
 
         Args:
             output: Output folder.
             image: The image.
-            prediction: What to write; dicom-sc needs its `preview`.
+            outcome: What to write; dicom-sc needs its `preview`.
 
         Returns:
             The files' paths relative to the output folder, with "/".
@@ -91,27 +93,39 @@ class DicomFiles:
 
             source = read_source(image.path, image.frame)
             # After the header was read, so that it is that of the photograph that was predicted.
-            if checksum(image.source) != prediction.sha256:
+            if checksum(image.source) != outcome.sha256:
                 raise ImageError("the file changed after it was read: start again")
-            for kind in self.kinds:
-                content = _encode(_maker(kind)(source, prediction, self._author))
+            for kind, dataset in self._datasets(source, outcome, self._author):
+                content = _encode(dataset)
                 name = f"{kind}/{image.stem}.dcm"
                 write_result(output, name, content)
                 names.append(name)
         except ImageError as error:
-            self.problems[image.stem] = f"{prediction.source}: {error}"
+            self.problems[image.stem] = f"{outcome.source}: {error}"
         except BiounetEdgeError:
             raise
         except MemoryError:
             self.problems[image.stem] = (
-                f"{prediction.source}: its DICOM files do not fit into the memory that is free now"
+                f"{outcome.source}: its DICOM files do not fit into the memory that is free now"
             )
         except Exception as error:  # attributes that break the standard raise whatever they meet
             self.problems[image.stem] = (  # without the error's text, which may hold one of their values
-                f"{prediction.source}: its results cannot be written as DICOM ({type(error).__name__}): "
+                f"{outcome.source}: its results cannot be written as DICOM ({type(error).__name__}): "
                 "correct its attributes, or leave out the dicom kinds of --save"
             )
         return names
+
+    def _datasets(
+        self, source: "SourceImage", outcome: Outcome, author: "Authorship"
+    ) -> "Iterator[tuple[str, Any]]":
+        """Yield kind and object one by one, to hold one at a time."""
+        if isinstance(outcome, Prediction):
+            for kind in self.kinds:
+                yield kind, _maker(kind)(source, outcome, author)
+        elif "dicom-sr" in self.kinds:
+            from biounet_edge.results.dicom.structured_report import make_empty_report
+
+            yield "dicom-sr", make_empty_report(source, outcome, author)
 
 
 def _maker(kind: str) -> "Callable[[SourceImage, Prediction, Authorship], Any]":

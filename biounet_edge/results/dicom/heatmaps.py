@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless, generate_uid
 
-from biounet_edge.prediction import IndicatorFinding, Prediction
+from biounet_edge.finding import IndicatorFinding
+from biounet_edge.prediction import Prediction
 from biounet_edge.results.dicom.authorship import Authorship
 from biounet_edge.results.dicom.codes import INDICATOR_CODES, NO_UNITS, SALIENCY, label
 from biounet_edge.results.dicom.source import SourceImage
@@ -50,7 +51,8 @@ def make_heatmaps(source: SourceImage, prediction: Prediction, author: Authorshi
         image_flavor="STATIC",
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[
-            [_mapping(name, finding)] for name, finding in prediction.indicators.items()
+            [_mapping(name, finding, prediction.unfamiliar)]
+            for name, finding in prediction.indicators.items()
         ],
         voi_lut_transformations=[VOILUTTransformation(window_center=32768, window_width=65536)],
         transfer_syntax_uid=RLELossless,
@@ -65,7 +67,7 @@ def make_heatmaps(source: SourceImage, prediction: Prediction, author: Authorshi
     shared.PixelMeasuresSequence = [Dataset()]
     shared.PlanePositionSequence = [Dataset()]
     shared.PlaneOrientationSequence = [Dataset()]
-    result.ImageComments = author.remark()
+    result.ImageComments = author.remark(prediction.warning)
     source.complete(result)
     return result
 
@@ -76,7 +78,7 @@ def _stored(finding: IndicatorFinding) -> NDArray[np.uint16]:
     return (heatmap * LARGEST + 0.5).astype(np.uint16)
 
 
-def _mapping(name: str, finding: IndicatorFinding) -> RealWorldValueMapping:
+def _mapping(name: str, finding: IndicatorFinding, unfamiliar: bool) -> RealWorldValueMapping:
     state, divisor = "present" if finding.present else "absent", "maximum "
     if finding.present is None:
         state, divisor = "probability only", ""  # the longest text then fills the 64 characters
@@ -84,6 +86,8 @@ def _mapping(name: str, finding: IndicatorFinding) -> RealWorldValueMapping:
         f"{label(name)}, {state} {finding.probability:.0%}, "
         f"Grad-CAM over {divisor}{finding.heatmap_scale or 0:.4g}"
     )
+    if unfamiliar:  # what the divisor was is left out for it
+        words = f"UNFAMILIAR photograph, {label(name)}, {state} {finding.probability:.0%}?"
     return RealWorldValueMapping(
         lut_label=INDICATOR_CODES[name].value[:16],  # VR SH
         lut_explanation=words[:64],  # VR LO

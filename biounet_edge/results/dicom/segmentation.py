@@ -55,7 +55,7 @@ def make_segmentation(source: SourceImage, prediction: Prediction, author: Autho
         **author.series("dicom-seg", source),
     )
     result.PatientOrientation = None  # unknown
-    result.ImageComments = author.remark()
+    result.ImageComments = author.remark(prediction.warning)
     source.complete(result)
     return result
 

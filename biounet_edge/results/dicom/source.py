@@ -110,7 +110,9 @@ def read_source(path: Path, frame: int | None) -> SourceImage:
             f"the DICOM file has no {', '.join(missing)}, so nothing can be filed under its study: {_WAY_OUT}"
         )
     view = _view(source)
-    if not view.get("LossyImageCompression") and header.transfer_syntax in _LOSSY:
+    declared = view.get("LossyImageCompression")
+    incomplete = not declared or (declared == "01" and not view.get("LossyImageCompressionRatio"))
+    if incomplete and header.transfer_syntax in _LOSSY:
         samples = header.frames * header.height * header.width * header.samples
         view.LossyImageCompression = "01"
         view.LossyImageCompressionRatio = f"{samples * header.bits_allocated / 8 / max(1, pixel_bytes):.4g}"
@@ -153,10 +155,19 @@ def _single(source: "Dataset", keyword: str) -> Any:
             raise ImageError(
                 f"the DICOM attribute {keyword} has several values, and results can have only one: {_WAY_OUT}"
             )
-        kind = {"DA": DA, "TM": TM}.get(dictionary_VR(keyword))
+        representation = dictionary_VR(keyword)
+        if representation == "TM" and value:
+            value = _time(str(value))
+        kind = {"DA": DA, "TM": TM}.get(representation)
         if kind is not None and value:
             kind(str(value))
     return value
+
+
+def _time(text: str) -> str:
+    """Write a time as the standard has it: some have the colons of ACR-NEMA, and some lack the first zero."""
+    digits, point, fraction = text.strip().replace(":", "").partition(".")
+    return ("0" * (len(digits) == 5) + digits + point + fraction).rstrip(".")
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from biounet_edge.photographs.dicom.header import PRODUCT
-from biounet_edge.prediction import IndicatorFinding, Prediction
+from biounet_edge.finding import IndicatorFinding
+from biounet_edge.photographs.dicom.subject import PRODUCT
+from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
 from biounet_edge.results.dicom import codes
 from biounet_edge.results.dicom.authorship import Authorship
 from biounet_edge.results.dicom.source import SourceImage
@@ -41,7 +42,45 @@ def make_structured_report(source: SourceImage, prediction: Prediction, author: 
         The object, ready to be saved; neither verified nor final.
     """
     groups = [_melanoma(source, prediction, author)]
-    groups += [_indicator(source, name, finding, author) for name, finding in prediction.indicators.items()]
+    groups += [
+        _indicator(source, name, finding, author, _cautions(prediction))
+        for name, finding in prediction.indicators.items()
+    ]
+    return _report(source, groups, author)
+
+
+def make_empty_report(source: SourceImage, outcome: PredictionFailure, author: Authorship) -> Dataset:
+    """Make a Comprehensive SR which says that an unfamiliar photograph was not assessed, and why.
+
+    It names neither melanoma nor an indicator: a program that lists the findings of a report must not list
+    any.
+
+    Args:
+        source: The photograph.
+        outcome: Why there is no prediction.
+        author: The model and the run.
+
+    Returns:
+        The object, ready to be saved; neither verified nor final.
+    """
+    evaluations = [
+        QualitativeEvaluation(codes.ASSESSMENT, codes.NOT_ASSESSED),
+        QualitativeEvaluation(codes.REASON, codes.UNFAMILIAR),
+    ]
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=generate_uid(), identifier="Not assessed"),
+        finding_sites=[FindingSite(codes.SKIN)],
+        algorithm_id=author.algorithm_of_report(),
+        measurements=_familiarity(outcome),
+        qualitative_evaluations=evaluations,
+        source_images=[_reference(source)],
+    )
+    return _report(source, [group], author)
+
+
+def _report(
+    source: SourceImage, groups: list[MeasurementsAndQualitativeEvaluations], author: Authorship
+) -> Dataset:
     device = DeviceObserverIdentifyingAttributes(
         uid=author.device_uid(),
         name=PRODUCT,
@@ -74,14 +113,19 @@ def _melanoma(
         _measurement(codes.PROBABILITY_OF_CANCER, 100 * prediction.melanoma_probability, codes.PERCENT),
         _measurement(codes.BIAS, prediction.melanoma_bias, codes.NO_UNITS),
         _measurement(codes.TEMPERATURE, prediction.melanoma_temperature, codes.NO_UNITS),
+        *_familiarity(prediction),
     ]
     reached = codes.YES if prediction.melanoma else codes.NO
-    evaluation = QualitativeEvaluation(codes.REACHES_OPERATING_POINT, reached)
-    return _group(source, author, "Melanoma", codes.MELANOMA, measurements, evaluation)
+    evaluations = [QualitativeEvaluation(codes.REACHES_OPERATING_POINT, reached), *_cautions(prediction)]
+    return _group(source, author, "Melanoma", codes.MELANOMA, measurements, evaluations)
 
 
 def _indicator(
-    source: SourceImage, name: str, finding: IndicatorFinding, author: Authorship
+    source: SourceImage,
+    name: str,
+    finding: IndicatorFinding,
+    author: Authorship,
+    cautions: list[QualitativeEvaluation],
 ) -> MeasurementsAndQualitativeEvaluations:
     measurements = [
         _measurement(codes.INDICATOR_PROBABILITY, 100 * finding.probability, codes.PERCENT),
@@ -94,7 +138,19 @@ def _indicator(
     else:
         presence = codes.PRESENT if finding.present else codes.ABSENT
         evaluation = QualitativeEvaluation(codes.INDICATOR_PRESENCE, presence)
-    return _group(source, author, codes.label(name), codes.INDICATOR_CODES[name], measurements, evaluation)
+    evaluations = [evaluation, *cautions]
+    return _group(source, author, codes.label(name), codes.INDICATOR_CODES[name], measurements, evaluations)
+
+
+def _cautions(prediction: Prediction) -> list[QualitativeEvaluation]:
+    """Say in every group that an unfamiliar photograph was assessed because somebody asked for it."""
+    return [QualitativeEvaluation(codes.CAUTION, codes.UNFAMILIAR)] if prediction.unfamiliar else []
+
+
+def _familiarity(outcome: Outcome) -> list[Measurement]:
+    if outcome.familiarity is None:
+        return []
+    return [_measurement(codes.FAMILIARITY, outcome.familiarity, codes.NO_UNITS)]
 
 
 def _group(
@@ -103,12 +159,8 @@ def _group(
     title: str,
     finding: Code,
     measurements: list[Measurement],
-    evaluation: QualitativeEvaluation,
+    evaluations: list[QualitativeEvaluation],
 ) -> MeasurementsAndQualitativeEvaluations:
-    image = source.dataset
-    reference = SourceImageForMeasurementGroup(
-        image.SOPClassUID, image.SOPInstanceUID, None if source.frame is None else [source.frame]
-    )
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=generate_uid(), identifier=title),
         finding_type=finding,
@@ -116,8 +168,15 @@ def _group(
         finding_sites=[FindingSite(codes.SKIN)],
         algorithm_id=author.algorithm_of_report(),
         measurements=measurements,
-        qualitative_evaluations=[evaluation],
-        source_images=[reference],
+        qualitative_evaluations=evaluations,
+        source_images=[_reference(source)],
+    )
+
+
+def _reference(source: SourceImage) -> SourceImageForMeasurementGroup:
+    image = source.dataset
+    return SourceImageForMeasurementGroup(
+        image.SOPClassUID, image.SOPInstanceUID, None if source.frame is None else [source.frame]
     )
 
 

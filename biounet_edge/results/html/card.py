@@ -57,7 +57,6 @@ def render_card(entry: Entry, stem: str, order: int, photograph_url: str, run: R
         "bundle": run.checksum,
         "name": escaped(path.name or row["image"]),
         "folder": folder_text(row["image"]),
-        "notes": "".join(f'<p class="note">{escaped(note)}</p>' for note in row["notes"]),
         "order": str(order),
         "probability": repr(row["melanoma_probability"]),
         "bytes": str(len(entry.photograph)),
@@ -76,6 +75,9 @@ def render_card(entry: Entry, stem: str, order: int, photograph_url: str, run: R
         "sum": signed(logit),
         "sum_bar": axis.bar(0, logit, "sum", threshold),
         "temperature": f"{row['melanoma_temperature']:.4g}",
+        "warning": _warning(row["warning"]),
+        "notes": _notes(row["notes"]),
+        "mark": "?" if row["warning"] else "",
     }
     return _template().substitute(content)
 
@@ -121,6 +123,15 @@ def render_failure(failure: PredictionFailure) -> str:
     return f"<li><bdi>{escaped(failure.source)}</bdi> <span>{escaped(failure.error)}</span></li>"
 
 
+def _warning(text: str | None) -> str:
+    return f'<p class="warning" role="note">Unfamiliar: {escaped(text)}</p>' if text else ""
+
+
+def _notes(notes: list[str]) -> str:
+    items = "".join(f"<li>{escaped(note)}</li>" for note in notes)
+    return f'<ul class="notes" aria-label="Notes on the photograph">{items}</ul>' if notes else ""
+
+
 def signed(value: float) -> str:
     """Write log-odds for people.
 
@@ -160,7 +171,7 @@ def _row(step: Step, row: dict[str, Any], axis: Axis, threshold: float | None) -
         state, words = "undecided", "probability only,"
     else:
         state = words = "present" if finding["present"] else "absent"
-    note = f"{words} {finding['probability']:.0%}"
+    note = f"{words} {finding['probability']:.0%}{'?' if row['warning'] else ''}"
     if finding["present"] and finding["area_pct"] is not None:
         note += f", area {finding['area_pct']:.{0 if finding['area_pct'] >= 1 else 1}f}%"
     return (

@@ -2,21 +2,36 @@
 
 import hashlib
 from base64 import b64encode
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
 from string import Template
 
-from biounet_edge.bundle.manifest import Manifest
+from biounet_edge.bundle.manifest import CANNOT_JUDGE, Manifest
+from biounet_edge.category import Category
 from biounet_edge.indicators import INDICATORS, indicator_label
+from biounet_edge.photographs.left_out import SUBJECT
 from biounet_edge.results.html.card import escaped
 from biounet_edge.results.html.run import Run
 from biounet_edge.results.overlay import COLD, COLOURS
 from biounet_edge.version import __version__
 
 _CARDS = "<!-- cards -->"
+
+# Anchor, title, words of the summary and categories of each list of what has no card.
+_LISTS: tuple[tuple[str, str, str, tuple[Category, ...]], ...] = (
+    ("unfamiliar", "Unfamiliar: not assessed", "unfamiliar", (Category.UNFAMILIAR,)),
+    (
+        "errors",
+        "Not read",
+        "could not be read",
+        (Category.REFUSED, Category.RETRY, Category.FAILED),
+    ),
+    ("skipped", "Left out", "left out", (Category.SKIPPED,)),
+)
 
 
 @dataclass(slots=True)
@@ -27,17 +42,32 @@ class Counts:
     """Photographs that were read."""
     melanoma: int = 0
     """Those at or above the operating point."""
-    failures: int = 0
-    """Photographs that could not be read."""
+    unread: dict[Category, list[str]] = field(default_factory=dict)
+    """List items, from `render_failure`, of what has no card, by category."""
+
+    @property
+    def total(self) -> int:
+        """All that was met."""
+        return self.read + sum(map(len, self.unread.values()))
+
+    def items(self, *categories: Category) -> list[str]:
+        """List what has no card for one of some reasons.
+
+        Args:
+            categories: The reasons.
+
+        Returns:
+            Items in the order in which they were met, category by category.
+        """
+        return [item for category in categories for item in self.unread.get(category, [])]
 
 
-def render_page(run: Run, counts: Counts, failures: list[str], written: datetime) -> tuple[str, str]:
+def render_page(run: Run, counts: Counts, written: datetime) -> tuple[str, str]:
     """Write all but the cards.
 
     Args:
         run: What was to be done.
         counts: How far it came.
-        failures: List items from `render_failure`.
         written: Time of the report.
 
     Returns:
@@ -64,7 +94,8 @@ def render_page(run: Run, counts: Counts, failures: list[str], written: datetime
         "left_out": _left_out(run),
         "notice": notice,
         "layer_boxes": "\n".join(_layer_boxes(run)),
-        "errors": _errors(failures),
+        "familiarity": _familiarity(manifest),
+        "errors": "\n".join(_lists(counts)),
         "style": style,
         "script": script,
         "cards": _CARDS,
@@ -76,13 +107,14 @@ def render_page(run: Run, counts: Counts, failures: list[str], written: datetime
 def _summary(counts: Counts) -> str:
     text = f"{counts.read:,} photographs read" if counts.read != 1 else "1 photograph read"
     text += f", {counts.melanoma:,} at or above the operating point of melanoma"
-    if counts.failures:
-        text += f', <a href="#errors">{counts.failures:,} could not be read</a>'
+    for name, _, words, categories in _LISTS:
+        if items := counts.items(*categories):
+            text += f', <a href="#{name}">{len(items):,} {words}</a>'
     return text
 
 
 def _incomplete(run: Run, counts: Counts) -> str:
-    done = counts.read + counts.failures
+    done = counts.total
     if done >= run.total:
         return ""
     text = f"Incomplete: the run ended after {done:,} of {run.total:,} photographs."
@@ -90,19 +122,32 @@ def _incomplete(run: Run, counts: Counts) -> str:
 
 
 def _left_out(run: Run) -> str:
-    if not run.left_out:
+    """Count what was left out unseen; what a rule left out is named below the cards."""
+    found = [part for part in run.left_out if part.reason != SUBJECT]
+    if not found:
         return ""
-    parts = "".join(f"<li>{escaped(part.sentence)}</li>" for part in run.left_out)
+    parts = "".join(f"<li>{escaped(part.sentence)}</li>" for part in found)
     return f'<div class="left-out"><p>Left out</p><ul>{parts}</ul></div>'
 
 
-def _errors(failures: list[str]) -> str:
-    if not failures:
-        return ""
-    items = "\n".join(failures)
+def _lists(counts: Counts) -> Iterator[str]:
+    """Name what has no card, each kind under a heading of its own."""
+    for name, title, _, categories in _LISTS:
+        if found := counts.items(*categories):
+            items = "\n".join(found)
+            yield (
+                f'<section id="{name}" class="errors" aria-labelledby="{name}-title"><h2 id="{name}-title">'
+                f"{title} ({len(found):,})</h2>\n<ul>\n{items}\n</ul></section>"
+            )
+
+
+def _familiarity(manifest: Manifest) -> str:
+    spec = manifest.familiarity
+    if spec is None:
+        return f"{CANNOT_JUDGE.capitalize()}."
     return (
-        f'<section id="errors" class="errors" aria-labelledby="errors-title"><h2 id="errors-title">Not read '
-        f"({len(failures):,})</h2>\n<ul>\n{items}\n</ul></section>"
+        "A photograph that is unlike those of the training is not assessed: its score "
+        f"({escaped(spec.score)}, {escaped(spec.source)}) is below {spec.threshold:.4g}."
     )
 
 

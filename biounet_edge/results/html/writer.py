@@ -69,7 +69,6 @@ class ReportWriter:
         beside = total > EMBEDDED
         self._run = Run(bundle.manifest, bundle.checksum, level, device, total, beside, tuple(left_out))
         self._counts = Counts()
-        self._failures: list[str] = []
         try:
             self._cards = CardFile(output, self._path, resume)
         except OSError as error:
@@ -87,8 +86,7 @@ class ReportWriter:
             OutputError: If the report or a picture cannot be written.
         """
         if isinstance(outcome, PredictionFailure):
-            self._failures.append(render_failure(outcome))
-            self._counts.failures += 1
+            self._counts.unread.setdefault(outcome.category, []).append(render_failure(outcome))
             return
         entry = make_entry(outcome)
         if self._run.beside:
@@ -153,7 +151,7 @@ class ReportWriter:
 
     @property
     def _order(self) -> int:
-        return self._counts.read + self._counts.failures + 1
+        return self._counts.total + 1
 
     def _has_photograph(self, stem: str, card: str) -> bool:
         try:
@@ -187,7 +185,7 @@ class ReportWriter:
         """
         if error is None:
             self._close()
-        elif self._counts.read + self._counts.failures == 0:
+        elif self._counts.total == 0:
             self._cards.close(remove=False)
         else:
             with suppress(OSError):
@@ -195,7 +193,7 @@ class ReportWriter:
 
     def _close(self) -> None:
         """Put the page together: what comes before the cards is known only now."""
-        before, after = render_page(self._run, self._counts, self._failures, datetime.now().astimezone())
+        before, after = render_page(self._run, self._counts, datetime.now().astimezone())
         placed = False
         page: PendingFile | None = None
         try:

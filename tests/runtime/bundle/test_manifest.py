@@ -49,14 +49,17 @@ def test_to_json_writes_the_demo_bundles_manifest_as_it_is():
 def test_parse_manifest_reads_format_2(content):
     content["encoder"] = {"family": "resnet50", "base_width": 12, "decoder_width": 16}
     content["presence_shifts"] = {"globules": -0.25}
-    content["familiarity"] = {"threshold": 0.1}
+    content["familiarity"] = {"threshold": 0.1, "score": "a method", "source": "a paper"}
+    content["outputs"]["familiarity"] = {"shape": ["N"], "meaning": "likeness"}
+    for level in content["levels"].values():
+        level["outputs"].append("familiarity")
     manifest = parse_manifest(json.dumps(content))
     assert manifest.encoder == EncoderSpec(
         family="resnet50", base_width=12, decoder_width=16, common_blocks=0
     )
     assert manifest.operating_points["streaks"].presence is None
     assert manifest.presence_shifts == {"globules": -0.25}
-    assert manifest.familiarity == FamiliaritySpec(threshold=0.1)
+    assert manifest.familiarity == FamiliaritySpec(threshold=0.1, score="a method", source="a paper")
     assert parse_manifest(manifest.to_json()) == manifest
 
 
@@ -88,7 +91,7 @@ def test_parse_manifest_wants_the_encoders_described_in_format_2(content, encode
     [
         ("encoder", {"family": "resnet50", "base_width": 12, "decoder_width": 16}),
         ("presence_shifts", {"streaks": 0.5}),
-        ("familiarity", {"threshold": 0.0}),
+        ("familiarity", {"threshold": 0.0, "score": "a method", "source": "a paper"}),
     ],
 )
 def test_parse_manifest_refuses_fields_of_format_2_in_format_1(format_1, field, value):
@@ -204,4 +207,15 @@ def test_parse_manifest_wants_a_float32_graph_of_each_level(content):
 def test_parse_manifest_refuses_an_input_that_no_machine_holds(content):
     content["input"]["height"] = 1_000_000
     with pytest.raises(ManifestError, match=r"input.height: Input should be less than or equal to 8192"):
+        parse_manifest(json.dumps(content))
+
+
+@pytest.mark.parametrize("part", ["section", "output"])
+def test_parse_manifest_wants_threshold_and_output_of_familiarity_together(content, part):
+    if part == "section":
+        content["familiarity"] = {"threshold": 0.1, "score": "a method", "source": "a paper"}
+    else:
+        content["outputs"]["familiarity"] = {"shape": ["N"], "meaning": "likeness"}
+        content["levels"]["cam"]["outputs"].append("familiarity")
+    with pytest.raises(ManifestError, match=r"the output familiarity of level .* expected both or neither"):
         parse_manifest(json.dumps(content))

@@ -17,6 +17,13 @@ def test_info_describes_the_bundle(run, bundle):
     assert "checksums match" in result.stdout
 
 
+def test_info_says_whether_a_bundle_can_judge(run, bundle, judging_bundle):
+    words = " ".join(run("info", bundle.folder).stdout.split())
+    assert "cannot judge whether a photograph is like those" in words
+    words = " ".join(run("info", judging_bundle.folder).stdout.split())
+    assert "assessed from 100 on (mean grey level; A. Tester, 2026)" in words
+
+
 def test_info_of_a_bundle_from_anyone_does_not_reach_the_terminal(run, bundle_copy):
     manifest = bundle_copy / "manifest.json"
     content = json.loads(manifest.read_text()) | {"name": "\x1b]0;title\x07", "notice": "\x1b[2J"}

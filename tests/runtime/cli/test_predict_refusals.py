@@ -63,7 +63,7 @@ def test_predict_ends_known_errors_with_one_sentence(run, tmp_path, monkeypatch,
     result = run("predict", *arguments)
     assert result.exit_code == 1
     assert sentence in result.stderr
-    expected = ("Not for clinical use", "computing on cpu in float32")
+    expected = ("Not for clinical use", "computing on cpu in float32", "this model cannot judge")
     assert (
         len([line for line in result.stderr.splitlines() if not any(text in line for text in expected)]) == 1
     )

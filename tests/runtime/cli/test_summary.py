@@ -38,7 +38,7 @@ def test_predict_mentions_further_pages(run, folder, tmp_path, photograph):
         lines = (tmp_path / "out" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line)["notes"] for line in lines].count([note]) == 1
         report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-        assert report.count(f'<p class="note">{note}</p>') == 1
+        assert report.count(f"<li>{note}</li>") == 1
 
 
 def test_summary_of_an_interrupted_run_says_how_far_it_came(bundle, folder, tmp_path):

@@ -22,6 +22,14 @@ def test_diagnose_checks_the_demo_bundle_by_default(machine):
     assert found.text.endswith(" files, checksums match")
 
 
+def test_diagnose_says_whether_a_bundle_can_judge(bundle, judging_bundle, machine):
+    found = by_name(diagnose(bundle.folder))["Familiarity"]
+    assert found.status == "warning"
+    assert "cannot judge whether a photograph is like those that it was trained on" in found.text
+    found = by_name(diagnose(judging_bundle.folder))["Familiarity"]
+    assert (found.status, found.text) == ("ok", "photographs with a score below 100 are not assessed")
+
+
 def test_diagnose_finds_a_damaged_bundle(bundle_copy, machine):
     (bundle_copy / "full.onnx").write_bytes(b"damaged")
     found = by_name(diagnose(bundle_copy))["Bundle"]

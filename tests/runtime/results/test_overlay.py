@@ -123,3 +123,13 @@ def test_draw_overlay_leaves_the_photograph_alone(bundle, photograph):
 def test_draw_overlay_has_a_colour_per_indicator(bundle):
     assert set(COLOURS) == set(bundle.manifest.indicators)
     assert len(set(COLOURS.values())) == 5
+
+
+def test_draw_overlay_warns_of_an_unfamiliar_photograph(bundle):
+    photograph, known = np.full((900, 900, 3), 128, np.uint8), predict(bundle, "full", 1.0)
+    plain = draw_overlay(known, photograph)
+    warned = draw_overlay(replace(known, unfamiliar=True), photograph)
+    np.testing.assert_array_equal(plain[:900], warned[:900])
+    assert warned.shape[0] > plain.shape[0]
+    assert (warned[900:] == (255, 190, 60)).all(axis=2).any()  # a line of its own, in a colour of its own
+    assert not (plain[900:] == (255, 190, 60)).all(axis=2).any()

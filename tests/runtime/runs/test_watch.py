@@ -124,7 +124,7 @@ def test_watch_tries_again_what_could_not_be_opened(
     def locked_for_a_while(path):
         tries.append(time.monotonic())
         if path.name == "locked.png" and len(tries) < 6:
-            raise ImageError("the file cannot be read: Permission denied")
+            raise ImageError("the file cannot be read: Permission denied") from PermissionError()
         return read_file(path)
 
     monkeypatch.setattr("biounet_edge.photographs.source.read_file", locked_for_a_while)
@@ -246,3 +246,18 @@ def test_watch_command_ends_with_sigterm(bundle, photograph, write_image, tmp_pa
     assert process.returncode == 0
     assert "stopped; what was finished is kept" in messages
     assert rows(tmp_path / "predictions") == ["a.png"]
+
+
+def test_watch_tells_once_of_each_photograph_without_a_diagnosis(judge, photograph, write_image, tmp_path):
+    pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    from ..dicom_files import dataset, write
+
+    write_image(tmp_path / "in" / "dark.png", photograph // 4)
+    write(tmp_path / "in" / "film", dataset(np.stack([photograph] * 3), frames=3, Modality="CR"))
+    with Watch(judge, tmp_path / "in", tmp_path / "out") as watch:
+        assert watch.wait(2) == ["dark.png", "film"]
+        write_image(tmp_path / "in" / "bright.png", photograph)
+        assert watch.wait(3) == ["dark.png", "film", "bright.png"]
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = {Path(row["image"]).name: row["category"] for row in csv.DictReader(file)}
+    assert rows == {"bright.png": "", "dark.png": "unfamiliar", "film": "skipped"}

@@ -62,6 +62,34 @@ def test_service_reads_the_files_of_a_form_each_for_itself(make_app, classifying
     assert "its end marker is missing" in cut["error"]
 
 
+def test_service_gives_no_number_of_an_unfamiliar_photograph(judge, photograph, write_image, tmp_path):
+    files = {
+        name: write_image(tmp_path / f"{name}.png", pixels).read_bytes()
+        for name, pixels in {"bright": photograph, "dark": photograph // 4}.items()
+    }
+    app = create_app(judge)
+    answer = post(app, files["dark"])[0]
+    bright, dark = post_form(app, **files).json()["predictions"]
+    assert answer.status_code == 200
+    alone = answer.json()
+    assert alone.pop("notice") == judge.bundle.manifest.notice
+    assert alone | {"image": "dark.jpg"} == dark
+    assert (dark["status"], dark["category"]) == ("unfamiliar", "unfamiliar")
+    assert "does not look like the photographs" in dark["error"]
+    assert "melanoma_probability" not in dark
+    assert (bright["status"], bright["category"]) == ("ok", None)
+
+
+def test_service_marks_an_unfamiliar_photograph_that_it_was_told_to_assess(
+    lenient, photograph, write_image, tmp_path
+):
+    dark = write_image(tmp_path / "dark.png", photograph // 4).read_bytes()
+    answer = post(create_app(lenient), dark)[0].json()
+    assert answer["status"] == "unfamiliar"
+    assert answer["warning"].startswith("unlike the photographs")
+    assert 0 <= answer["melanoma_probability"] <= 1
+
+
 def test_service_loads_the_model_before_the_first_request_and_releases_it_after_the_last(bundle, content):
     made = []
 

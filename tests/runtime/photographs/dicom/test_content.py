@@ -11,7 +11,7 @@ pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 from pydicom.uid import UID
 from typer.testing import CliRunner
 
-from biounet_edge import InputError, PredictionFailure
+from biounet_edge import Category, InputError, PredictionFailure
 from biounet_edge.cli.main import app
 from biounet_edge.photographs.decoding import opened_photograph
 from biounet_edge.photographs.dicom.content import Frame, frames_of, is_dicom_file
@@ -140,7 +140,9 @@ def test_frame_of_a_file_that_changes_while_it_is_read_is_refused(
     monkeypatch.setattr("biounet_edge.photographs.source.opened_photograph", replace)
     (outcome,) = predictor.stream([Frame(path, 1)])
     assert outcome == PredictionFailure(
-        f"{path}#1", "the file changed while it was read: wait until it is complete and start again"
+        f"{path}#1",
+        "the file changed while it was read: wait until it is complete and start again",
+        category=Category.RETRY,
     )
 
 

@@ -93,9 +93,12 @@ def test_codestream_larger_than_its_header_is_refused(photograph):
     [
         (
             {"SOPClassUID": UID("1.2.840.10008.5.1.4.1.1.2")},
-            "no photograph but CT Image Storage: expected VL",
+            r"no photograph of skin: SOP Class UID \(0008,0016\) is CT Image Storage, expected VL",
         ),
-        ({"SOPClassUID": UID("1.2.3")}, "no photograph but 1.2.3: expected VL Endoscopic Image"),
+        (
+            {"SOPClassUID": UID("1.2.3")},
+            r"no photograph of skin: SOP Class UID \(0008,0016\) is 1.2.3, expected",
+        ),
         ({"Rows": 0}, "has no image: its header names no rows and columns"),
         ({"NumberOfFrames": 2**31 - 1}, "says 2,147,483,647 frames, at most 10,000 are read"),
         ({"NumberOfFrames": 20}, "holds 20 frames"),

@@ -19,7 +19,7 @@ from biounet_edge.results.dicom.capture import make_capture
 from biounet_edge.results.dicom.source import read_source
 from biounet_edge.results.dicom.structured_report import make_structured_report as make_report
 
-from ...dicom_files import dataset, jpeg, write
+from ...dicom_files import as_jpeg, dataset, jpeg, write
 from .objects import LOSSY, MAKERS, PATIENT_AND_STUDY, SOURCES
 
 
@@ -177,3 +177,19 @@ def test_source_without_identifiers_says_which_are_missing(photograph, tmp_path)
     path = write(tmp_path / "a", made)
     with pytest.raises(ImageError, match=r"has no StudyInstanceUID, so nothing can be filed under its study"):
         read_source(path, None)
+
+
+@pytest.mark.filterwarnings("ignore")  # what pydicom warns about in such values
+@pytest.mark.parametrize(
+    ("written_as", "time"), [("93612", "093612"), ("09:36:12", "093612"), ("093612.5", "093612.5")]
+)
+def test_study_time_is_written_as_the_standard_has_it(written_as, time, photograph, tmp_path):
+    path = write(tmp_path / "a", dataset(photograph, StudyTime=written_as))
+    assert read_source(path, None).dataset.StudyTime == time
+
+
+def test_empty_ratio_of_compression_is_computed(photograph, tmp_path):
+    made = as_jpeg(dataset(photograph), [jpeg(photograph)])
+    made.LossyImageCompressionRatio = None
+    ratio = read_source(write(tmp_path / "a", made), None).dataset.LossyImageCompressionRatio
+    assert ratio == pytest.approx(photograph.nbytes / len(jpeg(photograph)), rel=0.02)

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from biounet_edge import INDICATORS, OutputError, PredictionFailure
+from biounet_edge import INDICATORS, Category, OutputError, PredictionFailure
 from biounet_edge.bundle.manifest import OperatingPoint
 from biounet_edge.photographs.decoding import decode
 from biounet_edge.photographs.discovery import InputImage
@@ -79,6 +79,24 @@ def test_report_has_a_card_per_prediction_and_the_errors_at_its_end(report, read
     assert bundle.manifest.notice in text
     assert "Incomplete" not in text
     assert "a &lt;device&gt;" in text
+
+
+def test_card_shows_notes_and_no_warning_of_a_familiar_photograph(report, read, predict):
+    with report() as page:
+        page.write(image("a"), replace(predict(), notes=("out of focus: <little> detail",)))
+    assert "<li>out of focus: &lt;little&gt; detail</li>" in read()
+    assert 'class="warning"' not in read()
+
+
+def test_report_lists_what_has_no_card_by_its_kind(report, read):
+    reasons = {"cut": Category.REFUSED, "later": Category.RETRY, "film": Category.SKIPPED}
+    with report(4) as page:
+        for name, category in reasons.items():
+            page.write(image(name), PredictionFailure(name, "no", "ab", category))
+        page.write(image("cat"), PredictionFailure("cat", "not assessed", "ab", Category.UNFAMILIAR, 0.5))
+    titles = re.findall(r'<h2 id="[a-z]+-title">([^<]+)</h2>', read())
+    assert titles == ["Unfamiliar: not assessed (1)", "Not read (2)", "Left out (1)"]
+    assert "Incomplete" not in read()
 
 
 def test_card_shows_the_sum_step_by_step(report, read, predict, bundle):
