@@ -6,6 +6,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from biounet_edge.bundle.manifest import FAMILIARITY
 from biounet_edge.indicators import INDICATORS
 from export.heatmaps import stack_heatmaps
 from export.trace import fill, finish, trace
@@ -68,6 +69,20 @@ class DecoderModule(nn.Module):
     def forward(self, heatmaps: Tensor) -> Tensor:
         """Mask probability, shape (N, H, W), of heatmaps (N, 12, Hs, Ws)."""
         return torch.sigmoid(self.heatmap_path(heatmaps))
+
+
+class FusionModule(nn.Module):
+    """The fusion head, and the score of familiarity where the model has one."""
+
+    def __init__(self, model: BioUNet) -> None:
+        super().__init__()
+        self.head = model.fusion_head
+        self.familiarity = model.familiarity
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Melanoma probability (N), contributions (N, J) and familiarity (N) of features (N, J, D)."""
+        diagnosis: tuple[Tensor, Tensor] = self.head(features)
+        return diagnosis if self.familiarity is None else (*diagnosis, self.familiarity(features))
 
 
 def make_components(model: BioUNet, report: Callable[[str], None]) -> dict[str, ir.Model]:
@@ -143,6 +158,9 @@ def write_decoder(module: nn.Module, config: NetworkConfig) -> ir.Model:
 
 
 def _fusion(model: BioUNet) -> ir.Model:
-    """Features (N, J, D) to melanoma_probability (N) and melanoma_contribution (N, J)."""
+    """Features (N, J, D) to melanoma_probability (N), melanoma_contribution (N, J) and familiarity (N)."""
     shape = (len(INDICATORS), model.config.features)
-    return trace(model.fusion_head, "features", shape, ["melanoma_probability", "melanoma_contribution"])
+    outputs = ["melanoma_probability", "melanoma_contribution"]
+    if model.familiarity is not None:
+        outputs.append(FAMILIARITY)
+    return trace(FusionModule(model), "features", shape, outputs)

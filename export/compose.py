@@ -1,6 +1,6 @@
 """The graphs that a bundle runs: image in, answers out, composed of the components.
 
-image ─ normalise ─┬─ encoder ─┬─ features ──┬─ fusion ── melanoma_probability, melanoma_contribution
+image ─ normalise ─┬─ encoder ─┬─ features ──┬─ fusion ── melanoma_probability, ..._contribution, familiarity
 (N, H, W, 3) uint8 ├─ ...      ├─ logits ────│─ sigmoid ─ indicator_probability                  classify
                    └─ encoder  ├─ heatmap, heatmap_scale                                           + cam
                                └─ heatmaps ── decoder ── mask_probability                         + full
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from biounet_edge.bundle.manifest import InputSpec, Level
+from biounet_edge.bundle.manifest import FAMILIARITY, InputSpec, Level
 from biounet_edge.indicators import INDICATORS
 from export.components import FUSION, add_output, decoder_name, encoder_name
 from export.merge import merge_equal
@@ -37,7 +37,21 @@ LEVEL_OUTPUTS: Mapping[Level, Sequence[str]] = {
         "mask_probability",
     ),
 }
-"""Outputs of each level's graph, in order."""
+"""Outputs of each level's graph, in order; the score of familiarity follows where a model has it."""
+
+
+def level_outputs(level: Level, components: Mapping[str, ir.Model]) -> tuple[str, ...]:
+    """Name the outputs of one level's graph.
+
+    Args:
+        level: How much it computes.
+        components: All components by name.
+
+    Returns:
+        Their names in order.
+    """
+    judges = any(output.name == FAMILIARITY for output in components[FUSION].graph.outputs)
+    return (*LEVEL_OUTPUTS[level], *([FAMILIARITY] if judges else []))
 
 
 def compose(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -> ir.Model:
@@ -73,7 +87,7 @@ def join(level: Level, components: Mapping[str, ir.Model], spec: InputSpec) -> i
     results["indicator_probability"] = builder.op("Sigmoid", [first])  # (N, J)
     for name in LEVEL_OUTPUTS[level][3:]:
         results[name] = _stack(builder, outputs[name])
-    for name in LEVEL_OUTPUTS[level]:
+    for name in level_outputs(level, components):
         add_output(graph, name, results[name], output_shapes(components)[name])
     return finish(ir.Model(graph, ir_version=IR_VERSION))
 
@@ -89,6 +103,7 @@ def output_shapes(components: Mapping[str, ir.Model]) -> dict[str, list[int]]:
     """
     encoder = {value.name: value for value in components[encoder_name(INDICATORS[0])].graph.outputs}
     decoder = {value.name: value for value in components[decoder_name(INDICATORS[0])].graph.outputs}
+    fusion = {str(value.name) for value in components[FUSION].graph.outputs}
     count = len(INDICATORS)
     return {
         "melanoma_probability": [],
@@ -97,6 +112,7 @@ def output_shapes(components: Mapping[str, ir.Model]) -> dict[str, list[int]]:
         "heatmap": [count, *_fixed_sizes(encoder["heatmap"])],
         "heatmap_scale": [count],
         "mask_probability": [count, *_fixed_sizes(decoder["mask_probability"])],
+        **({FAMILIARITY: []} if FAMILIARITY in fusion else {}),
     }
 
 

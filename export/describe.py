@@ -1,7 +1,7 @@
 """What a bundle says about itself: manifest.json, and the metadata inside the ONNX files."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -9,6 +9,7 @@ import onnx_ir as ir
 from biounet_edge.bundle.folder import graph_file
 from biounet_edge.bundle.manifest import (
     EncoderSpec,
+    FamiliaritySpec,
     FileSpec,
     GraphPrecision,
     InputSpec,
@@ -21,10 +22,10 @@ from biounet_edge.bundle.manifest import (
     WeightFormat,
 )
 from biounet_edge.indicators import INDICATORS
-from export.compose import LEVEL_OUTPUTS
 from export.trace import OPSET
 from train.checkpoint import ModelInfo
 from train.encoders import FAMILIES, count_common_blocks
+from train.familiarity import METHOD, SOURCE
 from train.network import BioUNet
 
 MEANINGS: Mapping[str, str] = {
@@ -35,6 +36,7 @@ MEANINGS: Mapping[str, str] = {
     "where nothing speaks for the indicator",
     "heatmap_scale": "maximum of the heatmap before it was divided by it, in units of the logit",
     "mask_probability": "probability that the pixel belongs to the indicator, in [0, 1]",
+    "familiarity": "how much the photograph looks like the training photographs; higher is more familiar",
 }
 """What each output is."""
 
@@ -79,6 +81,7 @@ def make_manifest(
     name: str,
     version: str,
     weights: WeightFormat,
+    levels: Mapping[Level, Sequence[str]],
     shapes: Mapping[str, list[int]],
     components: Mapping[GraphPrecision, list[str]],
     gflops: Mapping[Level, float],
@@ -92,6 +95,7 @@ def make_manifest(
         name: Name of the model.
         version: Version of the model.
         weights: Number format of the stored convolution weights.
+        levels: Names of each level's outputs.
         shapes: Sizes of each output without the batch axis.
         components: File names of the component graphs by precision.
         gflops: Cost of each level's graph for one image.
@@ -113,7 +117,7 @@ def make_manifest(
                 outputs=list(outputs),
                 gflops=round(gflops[level], 3),
             )
-            for level, outputs in LEVEL_OUTPUTS.items()
+            for level, outputs in levels.items()
         },
         outputs={
             output: OutputSpec(shape=["N", *sizes], meaning=MEANINGS[output])
@@ -128,6 +132,7 @@ def make_manifest(
         operating_points=info.operating_points,
         presence_temperatures=info.presence_temperatures,
         presence_shifts=info.presence_shifts,
+        familiarity=_familiarity(info),
         opset=OPSET,
         training=TrainingSpec(
             data=info.data,
@@ -140,6 +145,12 @@ def make_manifest(
         ),
         files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
     )
+
+
+def _familiarity(info: ModelInfo) -> FamiliaritySpec | None:
+    if info.familiarity_threshold is None:
+        return None
+    return FamiliaritySpec(threshold=info.familiarity_threshold, score=METHOD, source=SOURCE)
 
 
 def encoder_spec(model: BioUNet) -> EncoderSpec:

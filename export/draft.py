@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from biounet_edge.bundle.folder import MANIFEST_NAME, Bundle, graph_file
 from biounet_edge.bundle.manifest import GraphPrecision, Level, Manifest, WeightFormat
 from export.components import make_components
-from export.compose import LEVEL_OUTPUTS, compose, output_shapes
+from export.compose import LEVEL_OUTPUTS, compose, level_outputs, output_shapes
 from export.describe import add_metadata, input_spec, make_manifest
 from export.flops import count_gflops
 from export.precision import convert
@@ -103,6 +103,7 @@ class Draft:
             self.name,
             self.version,
             self.weights,
+            {level: level_outputs(level, self.components["float32"]) for level in LEVEL_OUTPUTS},
             output_shapes(self.components["float32"]),
             {
                 precision: [graph_file(name, precision) for name in components]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from biounet_edge.backends.telemetry import import_onnxruntime
 from biounet_edge.bundle.folder import graph_file
+from biounet_edge.bundle.manifest import FAMILIARITY
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
 from export.components import decoder_name, encoder_name
@@ -32,21 +33,22 @@ GATES: Mapping[str, float] = {
     "heatmap": 1e-4,
     "heatmap_scale": 1e-4,
     "mask_probability": 1e-3,
+    FAMILIARITY: 1e-4,
     "heatmaps, three finest": 1e-3,
     "heatmaps, nine others": 1e-4,
 }
 """Largest accepted difference per output; absolute, of heatmap_scale relative.
 
-The graphs compute in float32, whose relative rounding of 6e-8 grows to about 2e-6 through some fifty
-layers. Probabilities: 1e-5, behind a sigmoid with a slope of at most 1/4. Contributions, log-odds of up to
-about 10: 1e-4. Heatmaps: 1e-4, because a heatmap is a sum of positive and negative terms and is divided by
-its own maximum: measured, it is off by 2e-6 times its cancellation (how much larger the terms are than
-their sum), which is 1 to 30 for nearly all. To the three finest the gradient passes a dozen more blocks,
-whose masks of ReLU or ReLU6 switch where an activation is at a bound but for rounding: 1e-3. Masks are
-computed from all twelve heatmaps: 1e-3, by themselves at every pixel, behind the heatmaps in the mean over
-each mask's pixels, because a sharp border magnifies what moves a heatmap: PyTorch's own float32 is off by
-up to 0.07 in single pixels of the demo 0.3.0, and by up to 5e-4 in the mean. A wrong weight, pad or rule
-differs by 0.1 and more.
+The graphs compute in float32, whose relative rounding of 6e-8 grows to about 2e-6 through some fifty layers.
+Probabilities: 1e-5, behind a sigmoid with a slope of at most 1/4. Contributions, log-odds of up to about 10,
+and familiarity, which is about -1: 1e-4. Heatmaps: 1e-4, because a heatmap is a sum of positive and negative
+terms and is divided by its own maximum: measured, it is off by 2e-6 times its cancellation (how much larger
+the terms are than their sum), which is 1 to 30 for nearly all. To the three finest the gradient passes a
+dozen more blocks, whose masks of ReLU or ReLU6 switch where an activation is at a bound but for rounding:
+1e-3. Masks are computed from all twelve heatmaps: 1e-3, by themselves at every pixel, behind the heatmaps in
+the mean over each mask's pixels, because a sharp border magnifies what moves a heatmap: PyTorch's own float32
+is off by up to 0.07 in single pixels of the demo 0.3.0, and by up to 5e-4 in the mean. A wrong weight, pad or
+rule differs by 0.1 and more.
 """
 
 SWITCHING = ("mask_probability", "heatmaps, three finest", "heatmaps, nine others")
@@ -148,7 +150,9 @@ def _check_reference(reference: Reference) -> None:
 
 
 def _compare_levels(folder: Path, reference: Reference) -> Iterator[ParityRow]:
-    for level, names in LEVEL_OUTPUTS.items():
+    of_model = tuple(name for name in (FAMILIARITY,) if name in reference.outputs)
+    for level, outputs in LEVEL_OUTPUTS.items():
+        names = (*outputs, *of_model)
         file = graph_file(level)
         actual = run_graph(folder / file, image=reference.images)
         for name in names:

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from biounet_edge.bundle.manifest import FAMILIARITY
 from biounet_edge.indicators import INDICATORS
+from export.components import FusionModule
 from train.data.dataset import normalise
 from train.gradcam import divide_by_maximum, explain, stack_heatmaps
 from train.network import BioUNet, IndicatorNetwork
@@ -53,9 +55,7 @@ def compute_reference(model: BioUNet, images: NDArray[np.uint8]) -> Reference:
         network = deepcopy(model.network(name)).double()
         answers.append(_answers(network, pixels) | {"cancellation": _cancellation(network, pixels)})
     stacked = {name: torch.stack([answer[name] for answer in answers], dim=1) for name in answers[0]}
-    with torch.no_grad():
-        probability, contribution = deepcopy(model.fusion_head).double()(stacked.pop("features"))
-    stacked |= {"melanoma_probability": probability, "melanoma_contribution": contribution}
+    stacked |= _diagnose(deepcopy(FusionModule(model)).double(), stacked.pop("features"))
     arrays = {name: value.float().numpy() for name, value in stacked.items()}
     heatmaps, cancellation = (arrays.pop(name).swapaxes(0, 1) for name in ("heatmaps", "cancellation"))
     single_heatmaps = single.pop("heatmaps").swapaxes(0, 1)
@@ -82,10 +82,15 @@ def _run_single(model: BioUNet, images: NDArray[np.uint8]) -> dict[str, NDArray[
     pixels = normalise(torch.from_numpy(images))
     answers = [_answers(model.network(name), pixels) for name in INDICATORS]
     stacked = {name: torch.stack([answer[name] for answer in answers], dim=1) for name in answers[0]}
-    with torch.no_grad():
-        probability, contribution = model.fusion_head(stacked.pop("features"))
-    stacked |= {"melanoma_probability": probability, "melanoma_contribution": contribution}
+    stacked |= _diagnose(FusionModule(model), stacked.pop("features"))
     return {name: value.numpy() for name, value in stacked.items()}
+
+
+def _diagnose(fusion: FusionModule, features: Tensor) -> dict[str, Tensor]:
+    """The outputs of all encoders' features (G, J, D) together."""
+    names = ("melanoma_probability", "melanoma_contribution", FAMILIARITY)
+    with torch.no_grad():
+        return dict(zip(names, fusion(features), strict=False))
 
 
 def _answers(network: IndicatorNetwork, pixels: Tensor) -> dict[str, Tensor]:

@@ -18,7 +18,14 @@ from biounet_edge.bundle.folder import MANIFEST_NAME, Bundle
 from biounet_edge.bundle.manifest import EncoderSpec, WeightFormat
 from biounet_edge.errors import ExportError
 from biounet_edge.indicators import INDICATORS
-from export.components import FUSION, DecoderModule, EncoderModule, decoder_name, encoder_name
+from export.components import (
+    FUSION,
+    DecoderModule,
+    EncoderModule,
+    FusionModule,
+    decoder_name,
+    encoder_name,
+)
 from export.model_card import read_card_notes
 from export.weights import HALF_SUFFIX, WEIGHTS_NAME
 from onnx_gradcam.values import dimensions
@@ -103,9 +110,15 @@ def restore_model(bundle: Bundle) -> tuple[BioUNet, ModelInfo]:
         # The heatmap path reads the encoder's convolutions: the decoder's graph names them as its own.
         EncoderModule(network).load_state_dict(_complete(EncoderModule(network), encoder))
         DecoderModule(network).load_state_dict(_complete(DecoderModule(network), decoder))
-    fusion = _weights(bundle.component(FUSION))
-    model.fusion_head.load_state_dict(_complete(model.fusion_head, fusion))
+    fusion = FusionModule(model)
+    fusion.load_state_dict(_complete(fusion, _fusion_weights(bundle)))
     return model.requires_grad_(False).eval(), _info(bundle, config)
+
+
+def _fusion_weights(bundle: Bundle) -> dict[str, Tensor]:
+    """Weights of the fusion head and the score of familiarity; the first bundles had the head's alone."""
+    weights = _weights(bundle.component(FUSION))
+    return {name if "." in name else f"head.{name}": weight for name, weight in weights.items()}
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
@@ -149,6 +162,7 @@ def _network_config(bundle: Bundle) -> NetworkConfig:
         # None is what a checkpoint says where the decoder has its usual width.
         decoder_width=None if spec.decoder_width == 4 * base_width else spec.decoder_width,
         skip_features=features > FAMILIES[family].features(base_width),
+        familiarity_axes=len(_fusion_weights(bundle).get("familiarity.axes", ())),
     )
 
 
@@ -184,6 +198,7 @@ def _info(bundle: Bundle, config: NetworkConfig) -> ModelInfo:
         presence_shifts=manifest.presence_shifts,
         melanoma_threshold=manifest.melanoma.threshold,
         operating_points=manifest.operating_points,
+        familiarity_threshold=manifest.familiarity.threshold if manifest.familiarity else None,
         data=manifest.training.data,
         licence=manifest.training.licence,
         notice=manifest.notice,

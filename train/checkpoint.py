@@ -45,6 +45,8 @@ class ModelInfo(BaseModel):
     melanoma_threshold: float
     """Operating point on the melanoma probability."""
     operating_points: dict[str, OperatingPoint]
+    familiarity_threshold: float | None = None
+    """Score below which a photograph is unfamiliar; None for a model without the score."""
     data: list[str]
     """One line a data source: its name and how many images stand on each side."""
     licence: str

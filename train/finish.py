@@ -13,6 +13,7 @@ from biounet_edge.indicators import INDICATORS
 from train.calibration import Calibration, fit_calibration, fold_calibrations
 from train.checkpoint import ModelInfo, save_model, versions
 from train.data.dataset import MEAN, STD
+from train.familiarity import choose_threshold
 from train.fusion import extract_features, fit_fusion
 from train.network import BioUNet
 from train.run import Run
@@ -35,7 +36,7 @@ def finish_model(run: Run, model: BioUNet, config_name: str) -> None:
     Regularisation, calibration and operating points are chosen on validation images alone.
     """
     model.requires_grad_(False).eval()
-    figures, melanoma_threshold, features = _fit_diagnosis(run, model)
+    figures, melanoma_threshold, features, familiarity_threshold = _fit_diagnosis(run, model)
     calibrations, presence = _calibrate_presence(run, model, features, figures)
     points = {}
     for indicator in INDICATORS:
@@ -52,6 +53,7 @@ def finish_model(run: Run, model: BioUNet, config_name: str) -> None:
         presence_shifts={name: of.shift for name, of in calibrations.items()},
         melanoma_threshold=melanoma_threshold,
         operating_points=points,
+        familiarity_threshold=familiarity_threshold,
         data=_describe_data(run),
         licence=run.config.licence,
         notice=run.config.notice,
@@ -65,8 +67,15 @@ def finish_model(run: Run, model: BioUNet, config_name: str) -> None:
     run.log("finished", epochs=run.epochs, **info.figures)
 
 
-def _fit_diagnosis(run: Run, model: BioUNet) -> tuple[dict[str, float], float, NDArray[np.float32]]:
-    """Train the fusion head and calibrate it; figures, the operating point, features (N, G, D)."""
+def _fit_diagnosis(
+    run: Run, model: BioUNet
+) -> tuple[dict[str, float], float, NDArray[np.float32], float | None]:
+    """Train the fusion head and calibrate it, and fit the score of familiarity.
+
+    Returns:
+        Figures, melanoma's operating point, features (N, G, D) of the validation images that count, and the
+        threshold of familiarity.
+    """
     melanoma = TASKS.index(MELANOMA)
     training = _fusion_images(run)
     validation = _counted(run)
@@ -87,7 +96,11 @@ def _fit_diagnosis(run: Run, model: BioUNet) -> tuple[dict[str, float], float, N
     head.temperature.fill_(calibration.temperature)
     head.bias.sub_(calibration.shift)
     threshold = threshold_at_sensitivity(truth, head(inputs)[0].cpu().numpy(), SENSITIVITY)
-    return figures, threshold, features_validation
+    if model.familiarity is None:
+        return figures, threshold, features_validation, None
+    model.familiarity.fit(features)
+    familiar = choose_threshold(model.familiarity(inputs).cpu().numpy())
+    return figures, threshold, features_validation, familiar
 
 
 def _fusion_images(run: Run) -> list[int]:

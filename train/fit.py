@@ -179,6 +179,13 @@ def _check_sufficient(config: TrainConfig, training: list[Record], unlabelled: l
             "mask_supervision needs masks, but no training image has one; add a source with masks or leave "
             "mask_supervision out"
         )
+    diagnosed = sum(record.melanoma is not None for record in training)
+    fitting, axes = min(diagnosed, config.fusion_images or diagnosed), config.model.familiarity_axes
+    if axes >= fitting:
+        raise DatasetError(
+            f"familiarity with {axes} axes is fitted to more than {axes} training images with a diagnosis, "
+            f"there are {fitting}; lower familiarity_axes, or set it to 0 for none"
+        )
     if len({record.melanoma for record in training} - {None}) < 2:
         raise DatasetError(
             "the diagnosis needs training images with and without melanoma; name a label table that has both"

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from biounet_edge.indicators import INDICATORS
 from train.encoders import FAMILIES, HEATMAPS, POOLED_SKIPS, Encoder, Family, share_convolutions
+from train.familiarity import Familiarity
 from train.heads import MaskHead, ProjectionHead
 from train.tasks import ONE_ENCODER_EACH, encoder_name, indicators_of
 
@@ -44,6 +45,8 @@ class NetworkConfig:
     skip_features: bool = False
     """Whether the means of the skips at 1/8, 1/16 and 1/32 are features beside the pooled output. Logits then
     depend on each place of these skips directly, and so do their heatmaps. The paper has none."""
+    familiarity_axes: int = 0
+    """Axes K of the score of familiarity; 0 for a model that cannot judge what it is shown."""
 
     def owner(self, indicator: str) -> int:
         """Index of the encoder that localises an indicator: the one it leads, else the first that has it."""
@@ -244,6 +247,8 @@ class BioUNet(nn.Module):
             }
         )
         self.fusion_head = FusionHead(config.features, len(config.encoders))
+        axes = config.familiarity_axes
+        self.familiarity = Familiarity(config.features, axes) if axes else None
 
     def network(self, indicator: str) -> IndicatorNetwork:
         """The network that localises an indicator."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.bundle.manifest import Manifest, Precision
+from biounet_edge.bundle.manifest import FAMILIARITY, Manifest, Precision
 
 Outputs = Mapping[str, NDArray[np.float32]]
 """Outputs of a level's graph by name, first axis N."""
@@ -45,6 +45,8 @@ class Agreement:
     """Heatmaps that are all zero in this computation and not in the other, faint ones (`FAINT`) left out."""
     faint_heatmaps: int
     """Heatmaps that are not compared, because they are faint in the other computation."""
+    unfamiliar_flips: int = 0
+    """Images that only one of the two finds unfamiliar; 0 where the bundle cannot judge."""
     heatmap_correlation: dict[str, Spread] = field(default_factory=dict)
     """Pearson's correlation of the heatmaps over their pixels, by indicator; empty below level cam."""
     mask_iou: dict[str, float] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class Gates:
     worst_correlation: float
     mask_iou: float
     lost_heatmaps: int = 0
+    unfamiliar_flips: int = 0
 
     def to_dict(self) -> dict[str, float]:
         """Make them ready for JSON.
@@ -95,6 +98,12 @@ class Gates:
                 "largest probability difference",
                 agreement.probability_difference,
                 self.probability_difference,
+                False,
+            ),
+            (
+                "images familiar to one alone",
+                agreement.unfamiliar_flips,
+                self.unfamiliar_flips,
                 False,
             ),
             ("heatmaps all zero that were not", agreement.lost_heatmaps, self.lost_heatmaps, False),
@@ -150,6 +159,7 @@ class AgreementMeter:
         """
         self._manifest = manifest
         self._images = self._melanoma_flips = self._presence_flips = self._lost = self._faint = 0
+        self._unfamiliar_flips = 0
         self._probability = self._contribution = 0.0
         self._correlations: dict[str, list[float]] = {}
         self._overlaps: dict[str, NDArray[np.int64]] = {}
@@ -173,6 +183,9 @@ class AgreementMeter:
         contribution = "melanoma_contribution"
         difference = _largest_difference(actual[contribution], expected[contribution])
         self._contribution = max(self._contribution, difference)
+        if self._manifest.familiarity is not None:
+            threshold = self._manifest.familiarity.threshold
+            self._unfamiliar_flips += _flips(actual[FAMILIARITY], expected[FAMILIARITY], threshold)
         for j, name in enumerate(self._manifest.indicators):
             if "heatmap" in actual:
                 scales = expected["heatmap_scale"][:, j]
@@ -194,6 +207,7 @@ class AgreementMeter:
             probability_difference=self._probability,
             contribution_difference=self._contribution,
             lost_heatmaps=self._lost,
+            unfamiliar_flips=self._unfamiliar_flips,
             faint_heatmaps=self._faint,
             heatmap_correlation={
                 name: Spread(float(np.median(values)), float(np.min(values)))

@@ -39,6 +39,10 @@ def _agreement_table(certificate: Certificate, level: LevelComparison) -> Table:
             "largest probability difference", agreement.probability_difference, gates.probability_difference
         ),
     ]
+    if agreement.unfamiliar_flips:
+        rows.append(
+            _row("images familiar to one alone", agreement.unfamiliar_flips, gates.unfamiliar_flips, "d")
+        )
     if agreement.heatmap_correlation:
         rows.append(
             _row("heatmaps all zero that were not", agreement.lost_heatmaps, gates.lost_heatmaps, "d")

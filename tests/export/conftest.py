@@ -59,7 +59,9 @@ def give_heads(model: BioUNet) -> None:
 SMALL = NetworkConfig(base_width=8, image_size_px=SIZE_PX, heatmap_size_px=96)
 """A heatmap size that differs from the image size, so that no two sizes are mixed up unnoticed."""
 
-LITE0 = NetworkConfig(32, 96, 64, family="efficientnet_lite0", skip_features=True, decoder_width=16)
+LITE0 = NetworkConfig(
+    32, 96, 64, family="efficientnet_lite0", skip_features=True, decoder_width=16, familiarity_axes=6
+)
 
 COMMON_BLOCKS = 11
 
@@ -90,7 +92,12 @@ def make_lite0_model() -> BioUNet:
             for _ in range(20):
                 path(heatmaps)
     give_heads(model)
-    return model
+    assert model.familiarity is not None
+    with torch.no_grad():
+        pixels = normalise(rendered_images(24, LITE0.image_size_px, seed=2))
+        of_each = [network.eval().encoder(pixels).features for network in model.all_networks()]
+    model.familiarity.fit(torch.stack(of_each, dim=1).numpy())
+    return model.requires_grad_(False).eval()
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +154,12 @@ def components(small_model: BioUNet, make_once: MakeOnce) -> Components:
 def lite0_info(info: ModelInfo) -> ModelInfo:
     points = {name: OperatingPoint(presence=None, mask=0.6) for name in INDICATORS}
     shifts = {name: 0.2 for name in INDICATORS}
-    changed = {"network": LITE0, "operating_points": points, "presence_shifts": shifts}
+    changed = {
+        "network": LITE0,
+        "operating_points": points,
+        "presence_shifts": shifts,
+        "familiarity_threshold": -1.7,
+    }
     return info.model_copy(update=changed)
 
 

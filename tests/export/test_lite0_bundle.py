@@ -42,6 +42,16 @@ def test_manifest_describes_the_encoders(lite0_bundle: Path) -> None:
     assert manifest.operating_points["streaks"].presence is None
 
 
+def test_every_level_says_how_familiar_a_photograph_is(lite0_bundle: Path) -> None:
+    manifest = Bundle.open(lite0_bundle).manifest
+    assert manifest.familiarity is not None
+    assert manifest.familiarity.threshold == -1.7
+    assert all("familiarity" in spec.outputs for spec in manifest.levels.values())
+    assert manifest.outputs["familiarity"].shape == ["N"]
+    golden = Bundle.open(lite0_bundle).golden().outputs["familiarity"]
+    assert len(set(golden.tolist())) == len(golden)
+
+
 def test_card_names_the_family_and_missing_operating_points(lite0_bundle: Path) -> None:
     card = (lite0_bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "an encoder of its own, EfficientNet-Lite0. The whole image" in card

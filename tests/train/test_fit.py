@@ -215,6 +215,14 @@ def test_masks_that_supervise_must_be_there(config_path: Path, data_root: Path, 
     assert not (tmp_path / "run").exists()
 
 
+def test_familiarity_needs_more_images_than_axes(config_path: Path, data_root: Path, tmp_path: Path) -> None:
+    text = config_path.read_text().replace("base_width = 4", "base_width = 4\nfamiliarity_axes = 200")
+    config_path.write_text(text)
+    with pytest.raises(DatasetError, match=r"more than 200 training images with a diagnosis, there are \d+;"):
+        fit(load_config(config_path), config_path, data_root, tmp_path / "run", Silence())
+    assert not (tmp_path / "run").exists()
+
+
 def test_unknown_keys_are_named(config_path: Path) -> None:
     config_path.write_text(config_path.read_text().replace("iterations = 2\n", "iteration = 2\n", 1))
     with pytest.raises(InputError, match=r"pretrain\.0\.iteration"):

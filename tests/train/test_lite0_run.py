@@ -22,6 +22,7 @@ from train.data.splits import split_records
 from train.engine import Machine
 from train.evaluation.probabilities import predict
 from train.fit import fit
+from train.fusion import extract_features
 from train.initial_weights import initialise
 from train.run import Silence
 from train.tasks import TASKS
@@ -80,6 +81,7 @@ def lite0_config(folder: Path) -> Path:
     """Two encoders, which take less time than five and each have several indicators."""
     head, _ = CONFIG.split("[[pretrain]]")
     family = 'family = "efficientnet_lite0"\nbase_width = 32\ndecoder_width = 16\nskip_features = true'
+    family += "\nfamiliarity_axes = 3"
     head = head.replace("base_width = 4", family)
     head = head.replace("image_size_px = 64", "image_size_px = 96")
     head = head.replace("heatmap_size_px = 32\n", "heatmap_size_px = 64" + ENCODERS)
@@ -123,6 +125,18 @@ def test_every_stage_trains_and_is_described(lite0: Path) -> None:
     masks = [line for line in lines if line["stage"] == f"{NAMES[0]}-masks"]
     assert [set(line["losses"]) for line in masks] == [{"segmentation"}] * 2
     assert "auc_streaks" not in masks[0]
+
+
+def test_familiarity_is_fitted_and_most_photographs_pass(lite0: Path, data_root: Path) -> None:
+    model, info = load_model(lite0)
+    assert model.familiarity is not None
+    assert info.familiarity_threshold is not None
+    config = load_config(lite0.parent / "lite0.toml")
+    split = split_records(read_annotated(config.data, data_root), config.data.split_seed)
+    images = ImageSet(split["train"], config.model.image_size_px, cache=False)
+    features = torch.from_numpy(extract_features(model, images, list(range(len(images)))))
+    scores = model.familiarity(features)
+    assert (scores >= info.familiarity_threshold).float().mean() > 0.5
 
 
 def test_frozen_blocks_are_those_of_the_stage_before(lite0: Path) -> None:

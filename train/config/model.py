@@ -39,6 +39,9 @@ class ModelConfig(Section):
     """Channels of the U-Net decoder's first block; None for 4 base_width."""
     skip_features: bool = False
     """Whether the means of the skips at 1/8, 1/16 and 1/32 are features, too: heatmaps follow each place."""
+    familiarity_axes: int = Field(default=0, ge=0)
+    """Axes of the score of familiarity, which is fitted at the end of a run; 0 for none: the model then gives
+    any picture a diagnosis."""
     image_size_px: int = Field(default=512, ge=64, multiple_of=32)
     heatmap_size_px: int = Field(default=512, ge=32, multiple_of=32)
     encoders: tuple[tuple[Task, ...], ...] = ONE_ENCODER_EACH
@@ -73,4 +76,5 @@ class ModelConfig(Section):
             self.family,
             self.decoder_width,
             self.skip_features,
+            self.familiarity_axes,
         )
