@@ -5,14 +5,13 @@ import pytest
 
 pytest.importorskip("httpx", reason="httpx is in requirements/dev.txt")
 pytest.importorskip("fastapi", reason="the serve extra is not installed")
-from fastapi.testclient import TestClient
+from tests.runtime.service.clients import post
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "ISIC_0000166.jpg"
 
 
 def test_service_of_the_example_answers():
     service = importlib.import_module("examples.service")
-    with TestClient(service.app) as client:
-        answer = client.post("/predict", content=SAMPLE.read_bytes())
+    (answer,) = post(service.app, SAMPLE.read_bytes())
     assert answer.status_code == 200
     assert "melanoma_probability" in answer.json()
