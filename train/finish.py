@@ -13,7 +13,7 @@ from biounet_edge.indicators import INDICATORS
 from train.calibration import Calibration, fit_calibration, fold_calibrations
 from train.checkpoint import ModelInfo, save_model, versions
 from train.data.dataset import MEAN, STD
-from train.familiarity import choose_threshold
+from train.familiarity import choose_threshold, weights_of_sources
 from train.fusion import extract_features, fit_fusion
 from train.network import BioUNet
 from train.run import Run
@@ -98,7 +98,8 @@ def _fit_diagnosis(
     threshold = threshold_at_sensitivity(truth, head(inputs)[0].cpu().numpy(), SENSITIVITY)
     if model.familiarity is None:
         return figures, threshold, features_validation, None
-    model.familiarity.fit(features)
+    sources = [run.training.records[index].source for index in training]
+    model.familiarity.fit(features, weights_of_sources(sources))
     familiar = choose_threshold(model.familiarity(inputs).cpu().numpy())
     return figures, threshold, features_validation, familiar
 

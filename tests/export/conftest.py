@@ -96,7 +96,7 @@ def make_lite0_model() -> BioUNet:
     with torch.no_grad():
         pixels = normalise(rendered_images(24, LITE0.image_size_px, seed=2))
         of_each = [network.eval().encoder(pixels).features for network in model.all_networks()]
-    model.familiarity.fit(torch.stack(of_each, dim=1).numpy())
+    model.familiarity.fit(torch.stack(of_each, dim=1).numpy(), np.ones(24))
     return model.requires_grad_(False).eval()
 
 
