@@ -154,6 +154,7 @@ def _network_config(bundle: Bundle) -> NetworkConfig:
         return NetworkConfig(base_width, image_size_px, heatmap_size_px)
     family, base_width = _family(spec)
     features = _last_size(bundle.component(FUSION))
+    axes = _fusion_weights(bundle).get("familiarity.axes")
     return NetworkConfig(
         base_width,
         image_size_px,
@@ -162,7 +163,7 @@ def _network_config(bundle: Bundle) -> NetworkConfig:
         # None is what a checkpoint says where the decoder has its usual width.
         decoder_width=None if spec.decoder_width == 4 * base_width else spec.decoder_width,
         skip_features=features > FAMILIES[family].features(base_width),
-        familiarity_axes=len(_fusion_weights(bundle).get("familiarity.axes", ())),
+        familiarity_axes=0 if axes is None else axes.shape[1],
     )
 
 

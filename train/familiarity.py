@@ -49,7 +49,7 @@ class Familiarity(nn.Module):
         """
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("axes", torch.zeros(components, features))
+        self.register_buffer("axes", torch.zeros(features, components))
         self.register_buffer("precision", torch.ones(components))
         self.register_buffer("precision_outside", torch.ones(()))
 
@@ -63,7 +63,7 @@ class Familiarity(nn.Module):
             Minus the Mahalanobis distance, per dimension, shape (N): -1 is usual, lower is less familiar.
         """
         centred = signed_root(features.mean(1)) - self.mean
-        along = centred @ self.axes.T  # (N, K)
+        along = centred @ self.axes  # (N, K)
         outside = centred.square().sum(1) - along.square().sum(1)
         squared = (along.square() * self.precision).sum(1) + outside.clamp_min(0) * self.precision_outside
         return -torch.sqrt(squared / centred.shape[1])
@@ -81,10 +81,10 @@ class Familiarity(nn.Module):
         mean = shares @ roots
         _, lengths, axes = np.linalg.svd(np.sqrt(shares)[:, None] * (roots - mean), full_matrices=False)
         variances = lengths**2
-        count, size = self.axes.shape
+        size, count = self.axes.shape
         outside = variances[count:].sum() / (size - count) if size > count else variances[-1]
         self.mean.copy_(torch.from_numpy(mean))
-        self.axes.copy_(torch.from_numpy(axes[:count]))
+        self.axes.copy_(torch.from_numpy(axes[:count].T))
         self.precision.copy_(torch.from_numpy(1 / np.maximum(variances[:count], outside)))
         self.precision_outside.copy_(torch.tensor(1 / outside))
 

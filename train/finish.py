@@ -77,8 +77,8 @@ def _fit_diagnosis(
         threshold of familiarity.
     """
     melanoma = TASKS.index(MELANOMA)
-    training = _fusion_images(run)
-    validation = _counted(run)
+    training = fusion_images(run)
+    validation = counted_images(run)
     run.report.begin("fusion", len(training) + len(validation))
     with run.engine.autocast():
         features = extract_features(model, run.training, training, run.report.advance)
@@ -104,7 +104,7 @@ def _fit_diagnosis(
     return figures, threshold, features_validation, familiar
 
 
-def _fusion_images(run: Run) -> list[int]:
+def fusion_images(run: Run) -> list[int]:
     """Training images with a diagnosis; as many as the configuration wants, drawn without replacement."""
     known = run.training.indices_where(lambda r: r.melanoma is not None)
     wanted = run.config.fusion_images
@@ -113,7 +113,7 @@ def _fusion_images(run: Run) -> list[int]:
     return run.batches.sample(known, wanted, "fusion")
 
 
-def _counted(run: Run) -> list[int]:
+def counted_images(run: Run) -> list[int]:
     """Validation images whose labels count."""
     return run.validation.indices_where(lambda r: r.source in run.validating_sources)
 
@@ -122,7 +122,7 @@ def _calibrate_presence(
     run: Run, model: BioUNet, features: NDArray[np.float32], figures: dict[str, float]
 ) -> tuple[dict[str, Calibration], dict[str, float | None]]:
     """Calibrate the classification heads; each indicator's calibration and operating point."""
-    labels = run.validation.labels[_counted(run)].numpy()
+    labels = run.validation.labels[counted_images(run)].numpy()
     calibrations: dict[str, Calibration] = {}
     presence: dict[str, float | None] = {}
     for index, network in enumerate(model.all_networks()):

@@ -1,11 +1,13 @@
-"""`python -m benchmarks.foreign make|table`: foreign pictures, and how many a familiarity score turns away.
+"""`python -m benchmarks.foreign make|compare|table`: foreign pictures, and how many a score turns away.
 
     python -m benchmarks.foreign make FOLDER --data-root data
+    python -m benchmarks.foreign compare FOLDER runs/demo --data-root data
     python -m benchmarks.foreign table foreign.csv familiar.csv --threshold -310
 
 `make` writes two sets, FOLDER/choose and FOLDER/judge, with a folder per kind. It needs pip, npm, Chromium
 and the photographs of a training run: `choose` damages some of its validation side, `judge` some of its
-test side.
+test side. `compare` fits published scores to the training photographs of a finished run and judges them on
+FOLDER/choose.
 """
 
 from collections.abc import Iterator
@@ -47,6 +49,29 @@ def make(
         table.add_row(kind, *(str(counts[name, kind]) for name in SETS), meaning)
     table.add_row("all", *(str(sum(counts[name, kind] for kind in KINDS)) for name in SETS), "")
     Console(highlight=False).print(table)
+
+
+@app.command()
+def compare(
+    folder: Annotated[Path, typer.Argument(help="What `make` wrote.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
+    data_root: Annotated[Path, typer.Option(help="Folder of the run's data.")] = Path("data"),
+    axes: Annotated[
+        list[int] | None, typer.Option(help="Principal axes of the model's score, once or more.")
+    ] = None,
+) -> None:
+    """Print, as Markdown, how published scores do on the pictures to choose with."""
+    from benchmarks.foreign.features import read_features
+    from benchmarks.foreign.published_scores import compare as judge
+
+    try:
+        pictures = read_features(run, data_root, folder / "choose")
+    except BiounetEdgeError as error:
+        raise _stop(error) from error
+    header = ("score", "MB", "AUROC", "turned away", "of the worst kind")
+    typer.echo(f"| {' | '.join(header)} |\n|---|---:|---:|---:|---|")
+    for row in judge(pictures, axes or [64, 128, 256]):
+        typer.echo(f"| {' | '.join(row)} |")
 
 
 @app.command()

@@ -32,7 +32,7 @@ class Predictions:
         if missing:
             raise InputError(
                 f"{folder} has no successful prediction of {len(missing)} images, such as {missing[0]}; "
-                "predict them, each under its own name"
+                "predict them, each under its own name, and with --accept-unfamiliar"
             )
         self.folder = folder
         self.records = list(records)
@@ -71,4 +71,5 @@ def _read_table(folder: Path) -> dict[str, dict[str, str]]:
             f"expected {path}, found none; run `biounet-edge predict ... --output {folder}` first"
         )
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return {Path(row["image"]).stem: row for row in csv.DictReader(file) if row["status"] == "ok"}
+        rows = {Path(row["image"]).stem: row for row in csv.DictReader(file)}
+    return {stem: row for stem, row in rows.items() if row["melanoma_probability"]}

@@ -25,9 +25,17 @@ def shared_by_two(config: TrainConfig, data_root: Path, folder: Path) -> TrainCo
 
 
 def test_failed_and_missing_predictions_are_refused(tmp_path: Path) -> None:
-    write_predictions(tmp_path, {"I0": {}, "I1": {"status": "error"}})
+    write_predictions(tmp_path, {"I0": {}, "I1": {"status": "error", "melanoma_probability": ""}})
     with pytest.raises(InputError, match="no successful prediction of 2 images, such as I1"):
         Predictions(tmp_path, labelled(3))
+
+
+def test_unfamiliar_photographs_with_numbers_are_scored(tmp_path: Path) -> None:
+    write_predictions(tmp_path, {"I0": {}, "I1": {"status": "unfamiliar"}})
+    assert len(Predictions(tmp_path, labelled(2)).column("melanoma_probability")) == 2
+    write_predictions(tmp_path, {"I0": {}, "I1": {"status": "unfamiliar", "melanoma_probability": ""}})
+    with pytest.raises(InputError, match=r"such as I1; .* with --accept-unfamiliar"):
+        Predictions(tmp_path, labelled(2))
 
 
 def test_missing_table_says_which_command_writes_it(tmp_path: Path) -> None:
