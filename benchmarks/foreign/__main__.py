@@ -2,12 +2,12 @@
 
     python -m benchmarks.foreign make FOLDER --data-root data
     python -m benchmarks.foreign compare FOLDER runs/demo --data-root data
-    python -m benchmarks.foreign table foreign.csv familiar.csv --threshold -310
+    python -m benchmarks.foreign table foreign/ uda1/ ham10000/ --bundle engines/demo
 
 `make` writes two sets, FOLDER/choose and FOLDER/judge, with a folder per kind. It needs pip, npm, Chromium
 and the photographs of a training run: `choose` damages some of its validation side, `judge` some of its
 test side. `compare` fits published scores to the training photographs of a finished run and judges them on
-FOLDER/choose.
+FOLDER/choose. `table` reads what `biounet-edge predict` wrote of FOLDER/judge and of familiar photographs.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ from rich.table import Table
 
 from benchmarks.foreign.picture import KINDS, SETS, Picture
 from benchmarks.foreign.rejection import read_scores, rejection_table
-from biounet_edge.errors import BiounetEdgeError
+from biounet_edge.bundle.folder import Bundle
+from biounet_edge.errors import BiounetEdgeError, InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -76,18 +77,22 @@ def compare(
 
 @app.command()
 def table(
-    foreign: Annotated[Path, typer.Argument(help="CSV with columns kind and score.")],
+    foreign: Annotated[Path, typer.Argument(help="Predictions of foreign pictures, in a folder per kind.")],
     familiar: Annotated[
-        Path, typer.Argument(help="CSV with a column score and, if there are several, source.")
+        list[Path], typer.Argument(help="Predictions of familiar photographs, a folder per source.")
     ],
-    threshold: Annotated[float, typer.Option(help="Lower scores are turned away.")],
+    bundle: Annotated[Path, typer.Option(help="The bundle that predicted.")] = Path("engines/demo"),
 ) -> None:
-    """Print, as Markdown, AUROC and the part turned away per kind. Higher scores are more familiar."""
+    """Print, as Markdown, AUROC and the part turned away per kind."""
     try:
-        scores = read_scores(foreign, "kind"), read_scores(familiar, "source")
+        spec = Bundle.open(bundle).manifest.familiarity
+        if spec is None:
+            raise InputError(f"{bundle} has no score of familiarity; train it with `familiarity_axes`")
+        known = {folder.name: list(chain(*read_scores(folder).values())) for folder in familiar}
+        text = rejection_table(read_scores(foreign), known, spec.threshold)
     except BiounetEdgeError as error:
         raise _stop(error) from error
-    typer.echo(rejection_table(*scores, threshold))
+    typer.echo(text)
 
 
 def _pictures(config: Path, source: str, data_root: Path, archives: Path) -> Iterator[Picture]:

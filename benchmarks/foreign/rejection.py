@@ -15,29 +15,33 @@ from biounet_edge.evaluation.probabilities import auc
 HEADER: Final = ("pictures", "number", "AUROC", "turned away", "95 % interval")
 
 
-def read_scores(path: Path, group: str) -> dict[str, list[float]]:
-    """Read scores by a column of a CSV file.
+def read_scores(predictions: Path) -> dict[str, list[float]]:
+    """Read what a bundle says of pictures.
 
     Args:
-        path: A table with a column `score`.
-        group: Column to group by; where the table has none, all rows are one group of that name.
+        predictions: Folder that `biounet-edge predict` wrote.
 
     Returns:
-        Scores by group, in the order of the table.
+        Scores by the folder that a picture lies in, in the order of the table.
 
     Raises:
-        InputError: If the file is missing or empty, has no column `score`, or a score is no finite number.
+        InputError: If the table is missing or empty, has no column `familiarity`, or a score is no finite
+            number.
     """
+    path = predictions / "predictions.csv"
     try:
-        with path.open(encoding="utf-8", newline="") as rows:
+        with path.open(encoding="utf-8-sig", newline="") as rows:
             table = list(csv.DictReader(rows))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    if not table or "score" not in table[0]:
-        raise InputError(f"{path} should be a table with a column 'score' and at least one row")
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; name a folder that `biounet-edge predict` wrote"
+        ) from error
+    if not table or "familiarity" not in table[0]:
+        raise InputError(f"{path} should have a column 'familiarity' and at least one row")
     scores: dict[str, list[float]] = {}
     for line, row in enumerate(table, start=2):
-        scores.setdefault(row.get(group) or group, []).append(_number(row["score"], f"{path}, line {line}"))
+        score = _number(row["familiarity"], f"{path}, line {line}")
+        scores.setdefault(Path(row["image"]).parent.name, []).append(score)
     return scores
 
 
@@ -47,7 +51,10 @@ def _number(text: str | None, place: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{place}: expected a finite number as score, got {text!r}")
+        raise InputError(
+            f"{place}: expected a finite number as familiarity, got {text!r}; predict with a bundle that "
+            "has the score, and pictures that can be read"
+        )
     return value
 
 

@@ -1,11 +1,15 @@
 """The table of AUROC and rates, on numbers worked by hand."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from benchmarks.foreign.__main__ import app
 from benchmarks.foreign.rejection import read_scores, rejection_table
 from biounet_edge.errors import InputError
+
+DEMO = Path(__file__).resolve().parents[3] / "engines" / "demo"
 
 
 def rows(text):
@@ -28,37 +32,45 @@ def test_a_score_at_the_threshold_is_kept():
     assert (noise[2:4], familiar[3]) == (["0.500", "0.0%"], "0.0%")
 
 
+def write(folder, *lines):
+    folder.mkdir()
+    (folder / "predictions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return str(folder)
+
+
 def test_command_prints_the_table(tmp_path):
-    (tmp_path / "foreign.csv").write_text("picture,kind,score\na,noise,-9\nb,noise,-8\n")
-    (tmp_path / "familiar.csv").write_text("picture,score\nc,-1\nd,-2\n")
-    result = CliRunner().invoke(
-        app, ["table", str(tmp_path / "foreign.csv"), str(tmp_path / "familiar.csv"), "--threshold", "-5"]
+    foreign = write(
+        tmp_path / "foreign", "image,familiarity", "judge/noise/a.png,-9e9", "judge/noise/b.png,-8e9"
     )
+    site = write(tmp_path / "site", "image,familiarity", "photos/c.jpg,8e9", "photos/d.jpg,9e9")
+    result = CliRunner().invoke(app, ["table", foreign, site, "--bundle", str(DEMO)])
     assert result.exit_code == 0
     assert [row[:4] for row in rows(result.stdout)] == [
         ["noise", "2", "1.000", "100.0%"],
-        ["familiar: source", "2", "", "0.0%"],
+        ["familiar: site", "2", "", "0.0%"],
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("lines", "message"),
     [
-        ("kind\nnoise\n", "should be a table with a column 'score'"),
-        ("kind,score\n", "at least one row"),
-        ("kind,score\nnoise,nan\n", "line 2: expected a finite number as score, got 'nan'"),
-        ("kind,score\nnoise,1\nnoise,high\n", "line 3: expected a finite number as score, got 'high'"),
+        (["image", "a.png"], "should have a column 'familiarity'"),
+        (["image,familiarity"], "at least one row"),
+        (["image,familiarity", "a.png,nan"], "line 2: expected a finite number as familiarity, got 'nan'"),
+        (
+            ["image,familiarity", "a.png,1", "b.png,"],
+            r"line 3: .*, got ''",
+        ),
     ],
 )
-def test_a_table_without_scores_is_refused(text, message, tmp_path):
-    path = tmp_path / "scores.csv"
-    path.write_text(text)
+def test_a_table_without_scores_is_refused(lines, message, tmp_path):
+    write(tmp_path / "of", *lines)
     with pytest.raises(InputError, match=message):
-        read_scores(path, "kind")
+        read_scores(tmp_path / "of")
 
 
 def test_a_missing_table_ends_with_1(tmp_path):
-    missing = str(tmp_path / "missing.csv")
-    result = CliRunner().invoke(app, ["table", missing, missing, "--threshold", "0"])
+    missing = str(tmp_path / "missing")
+    result = CliRunner().invoke(app, ["table", missing, missing, "--bundle", str(DEMO)])
     assert result.exit_code == 1
     assert "cannot be read" in result.stderr.replace("\n", " ")
