@@ -1,9 +1,10 @@
-"""A bundle whose graphs have the output `familiarity`: the mean grey level, so that tests can choose it.
+"""Bundles without the output `familiarity`, and with one that tests can choose: the mean grey level.
 
 The graphs are changed byte by byte, since the runtime's tests need no onnx.
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,33 @@ SPEC = FamiliaritySpec(threshold=THRESHOLD, score="mean grey level", source="A. 
 
 _FLOAT, _INT64 = 1, 7  # TensorProto.DataType
 _GRAPH = 7  # field of ModelProto
+_OUTPUT = 12  # field of GraphProto
+_UNUSED = b"unlikeness_"  # as long as the name it replaces, so that no length changes
+
+
+def make_not_judging(bundle: Bundle) -> Bundle:
+    """Takes the output, its golden values and its section in the manifest from a copy of a bundle."""
+    folder, manifest = bundle.folder, bundle.manifest
+    if manifest.familiarity is None:
+        return bundle
+    for path in _graphs(bundle):
+        path.write_bytes(_without_output(path.read_bytes()))
+    golden = read_golden(folder / "golden.npz")
+    outputs = {name: values for name, values in golden.outputs.items() if name != FAMILIARITY}
+    np.savez(folder / "golden.npz", image=golden.image, **outputs)
+    levels = {
+        name: spec.model_copy(update={"outputs": [of for of in spec.outputs if of != FAMILIARITY]})
+        for name, spec in manifest.levels.items()
+    }
+    described = {name: spec for name, spec in manifest.outputs.items() if name != FAMILIARITY}
+    return _write(bundle, levels=levels, outputs=described, familiarity=None)
 
 
 def make_judging(bundle: Bundle) -> Bundle:
-    """Gives a copy of a bundle the output, its golden values and its section in the manifest."""
+    """Gives a copy of a bundle without the output one, its golden values and its section in the manifest."""
     folder, manifest = bundle.folder, bundle.manifest
-    for spec in manifest.levels.values():
-        for graph in spec.graphs.values():
-            path = folder / graph
-            path.write_bytes(_with_output(path.read_bytes(), manifest.input.name))
+    for path in _graphs(bundle):
+        path.write_bytes(_with_output(path.read_bytes(), manifest.input.name))
     golden = read_golden(folder / "golden.npz")
     grey = golden.image.mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32)
     np.savez(folder / "golden.npz", image=golden.image, **golden.outputs, **{FAMILIARITY: grey})
@@ -36,16 +55,21 @@ def make_judging(bundle: Bundle) -> Bundle:
         name: spec.model_copy(update={"outputs": [*spec.outputs, FAMILIARITY]})
         for name, spec in manifest.levels.items()
     }
-    changed = manifest.model_copy(
-        update={
-            "levels": levels,
-            "outputs": manifest.outputs | {FAMILIARITY: OutputSpec(shape=["N"], meaning="mean grey level")},
-            "familiarity": SPEC,
-            "files": {name: _file_spec(folder / name) for name in manifest.files},
-        }
-    )
-    (folder / "manifest.json").write_text(changed.to_json(), encoding="utf-8")
-    return Bundle.open(folder)
+    described = manifest.outputs | {FAMILIARITY: OutputSpec(shape=["N"], meaning="mean grey level")}
+    return _write(bundle, levels=levels, outputs=described, familiarity=SPEC)
+
+
+def _graphs(bundle: Bundle) -> Iterator[Path]:
+    for spec in bundle.manifest.levels.values():
+        yield from (bundle.folder / graph for graph in spec.graphs.values())
+
+
+def _write(bundle: Bundle, **changes: object) -> Bundle:
+    """Writes the manifest with other fields, and with what the files are now."""
+    files = {name: _file_spec(bundle.folder / name) for name in bundle.manifest.files}
+    changed = bundle.manifest.model_copy(update={**changes, "files": files})
+    (bundle.folder / "manifest.json").write_text(changed.to_json(), encoding="utf-8")
+    return Bundle.open(bundle.folder)
 
 
 def _file_spec(path: Path) -> FileSpec:
@@ -63,13 +87,36 @@ def _with_output(model: bytes, image: str) -> bytes:
     shape = _bytes(1, _text(2, "N"))
     output = _text(1, FAMILIARITY) + _bytes(2, _bytes(1, _number(1, _FLOAT) + _bytes(2, shape)))
     added = _bytes(1, to_float) + _bytes(1, mean) + _bytes(5, axes) + _bytes(12, output)
-    parts = []
-    for number, value in read_fields(memoryview(model)):
-        if isinstance(value, int):
-            parts.append(_number(number, value))
-        else:
-            parts.append(_bytes(number, bytes(value) + (added if number == _GRAPH else b"")))
-    return b"".join(parts)
+    graph = next(value for number, value in read_fields(memoryview(model)) if number == _GRAPH)
+    assert isinstance(graph, memoryview)
+    return _with_graph(model, bytes(graph) + added)
+
+
+def _without_output(model: bytes) -> bytes:
+    """Takes the output from the graph, and its name from the tensors, so that another may have it."""
+    graph = next(value for number, value in read_fields(memoryview(model)) if number == _GRAPH)
+    assert isinstance(graph, memoryview)
+    score = FAMILIARITY.encode()
+    kept = b"".join(
+        _bytes(number, bytes(value))
+        for number, value in read_fields(graph)
+        if isinstance(value, memoryview) and not (number == _OUTPUT and _name_of(value) == score)
+    )
+    return _with_graph(model, kept.replace(score, _UNUSED))
+
+
+def _with_graph(model: bytes, graph: bytes) -> bytes:
+    fields = (
+        (number, graph if number == _GRAPH else value) for number, value in read_fields(memoryview(model))
+    )
+    return b"".join(
+        _number(number, value) if isinstance(value, int) else _bytes(number, bytes(value))
+        for number, value in fields
+    )
+
+
+def _name_of(value_info: memoryview) -> bytes:
+    return next(bytes(value) for number, value in read_fields(value_info) if number == 1)  # type: ignore[arg-type]
 
 
 def _node(kind: str, inputs: list[str], output: str, attribute: bytes) -> bytes:
