@@ -17,12 +17,12 @@ from biounet_edge.version import __version__
 
 if TYPE_CHECKING:
     from biounet_edge.bundle.folder import Bundle, default_bundle
-    from biounet_edge.category import Category
     from biounet_edge.checks.verification import verify
     from biounet_edge.errors import (
         BackendUnavailableError,
         BiounetEdgeError,
         BundleNotFoundError,
+        Category,
         EngineMismatchError,
         ImageError,
         InputError,
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
         UnfamiliarError,
         VerificationError,
     )
-    from biounet_edge.finding import IndicatorFinding
     from biounet_edge.indicators import INDICATORS
-    from biounet_edge.prediction import Prediction, PredictionFailure
+    from biounet_edge.prediction import IndicatorFinding, Prediction, PredictionFailure
     from biounet_edge.predictor import Predictor
 
 __all__ = [
@@ -64,8 +63,7 @@ __all__ = [
 _MODULES = {
     "INDICATORS": "indicators",
     "Bundle": "bundle.folder",
-    "Category": "category",
-    "IndicatorFinding": "finding",
+    "IndicatorFinding": "prediction",
     "Prediction": "prediction",
     "PredictionFailure": "prediction",
     "Predictor": "predictor",

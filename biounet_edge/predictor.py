@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from biounet_edge.backends import Backend
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.bundle.manifest import FAMILIARITY, Level, Precision
-from biounet_edge.category import Category
 from biounet_edge.checks.selection import open_backend
-from biounet_edge.errors import BackendUnavailableError, ImageError, InputError, UnfamiliarError
+from biounet_edge.errors import BackendUnavailableError, Category, ImageError, InputError, UnfamiliarError
 from biounet_edge.photographs.decoding import reduce_to, resize_to_input
 from biounet_edge.photographs.quality import quality_notes
 from biounet_edge.photographs.source import Source, open_source

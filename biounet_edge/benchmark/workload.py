@@ -26,7 +26,7 @@ from biounet_edge.benchmark.figures import StageFigures, summarise
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.decoding import read_photograph, reduce_to, resize_to_input
-from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.dicom.signature import Frame
 from biounet_edge.photographs.discovery import InputImage, discover
 from biounet_edge.prediction import Prediction, PredictionFailure, make_prediction
 from biounet_edge.predictor import Predictor

@@ -21,7 +21,7 @@ from biounet_edge.checks.golden import OutputCheck, compare
 from biounet_edge.checks.selection import open_backend
 from biounet_edge.errors import ImageError, VerificationError
 from biounet_edge.photographs.decoding import read_input
-from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.dicom.signature import Frame
 from biounet_edge.version import __version__
 
 _BATCH = 4

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from biounet_edge.category import Category
-from biounet_edge.errors import InputError
+from biounet_edge.errors import Category, InputError
 from biounet_edge.results.text import printable
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from biounet_edge.category import Category
+from biounet_edge.errors import Category
 from biounet_edge.indicators import INDICATORS, indicator_label
 from biounet_edge.prediction import WARNING, Outcome, Prediction, PredictionFailure
 from biounet_edge.results.summary import Counts

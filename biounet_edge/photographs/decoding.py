@@ -21,18 +21,15 @@ from numpy.typing import NDArray
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.colour import to_srgb
 from biounet_edge.photographs.depth import to_8_bits
-from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.photographs.dicom.reading import read_dicom
+from biounet_edge.photographs.dicom.signature import Frame
 from biounet_edge.photographs.exif import upright
 from biounet_edge.photographs.file import read_file
 from biounet_edge.photographs.header import ImageHeader, check_complete, read_header
 from biounet_edge.photographs.heif import decode_heif
 from biounet_edge.photographs.jpeg import decode_jpeg
-from biounet_edge.photographs.memory import room_for
+from biounet_edge.photographs.memory import MAX_PIXELS, room_for
 from biounet_edge.photographs.tiff_samples import decode_tiff
-
-MAX_PIXELS = 250_000_000
-"""Largest image that is decoded, in pixels: 750 MB as RGB. Anything larger is a mistake or an attack."""
 
 SMALLEST_REDUCED_PX = 800
 """Short side below which no photograph is reduced while it is decoded. It is enough for an overlay, and it is

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from biounet_edge.errors import InputError
-from biounet_edge.photographs.dicom.content import Frame, contents_of, left_out_as
+from biounet_edge.photographs.dicom.content import contents_of, left_out_as
+from biounet_edge.photographs.dicom.signature import Frame
 from biounet_edge.photographs.left_out import (
     DICOM,
     FORMAT,

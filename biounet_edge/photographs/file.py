@@ -10,9 +10,8 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from biounet_edge.category import Category
-from biounet_edge.errors import ImageError
-from biounet_edge.photographs.dicom.content import Frame, is_dicom
+from biounet_edge.errors import Category, ImageError
+from biounet_edge.photographs.dicom.signature import Frame, is_dicom
 from biounet_edge.photographs.header import HEAD_BYTES, check_known
 from biounet_edge.photographs.memory import check_fits
 

@@ -13,6 +13,9 @@ from threading import Condition
 
 from biounet_edge.errors import ImageError
 
+MAX_PIXELS = 250_000_000
+"""Largest image that is decoded, in pixels: 750 MB as RGB. Anything larger is a mistake or an attack."""
+
 SMALL_BYTES = 32 * 1024**2
 """Images that need less are not counted: a 12-megapixel JPEG, read at half its size, needs 9 MB."""
 

@@ -13,11 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.category import Category
-from biounet_edge.errors import ImageError
+from biounet_edge.errors import Category, ImageError
 from biounet_edge.photographs.decoding import Photograph, opened_photograph
-from biounet_edge.photographs.dicom.content import Frame
 from biounet_edge.photographs.dicom.reading import check_subject_of
+from biounet_edge.photographs.dicom.signature import Frame
 from biounet_edge.photographs.file import (
     UnreadImageError,
     check_worth_reading,

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from biounet_edge.category import Category
-from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.errors import Category
+from biounet_edge.photographs.dicom.signature import Frame
 from biounet_edge.prediction import PredictionFailure
 
 MOST_DEATHS = 3

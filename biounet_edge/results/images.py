@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import InputError
-from biounet_edge.finding import IndicatorFinding
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.prediction import Prediction
+from biounet_edge.prediction import IndicatorFinding, Prediction
 from biounet_edge.results.kinds import DICOM_KINDS, Save
 from biounet_edge.results.overlay import draw_overlay
 from biounet_edge.storage import write_result

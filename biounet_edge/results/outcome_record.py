@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from biounet_edge.category import Category
-from biounet_edge.finding import IndicatorFinding
+from biounet_edge.errors import Category
 from biounet_edge.indicators import INDICATORS
-from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
+from biounet_edge.prediction import IndicatorFinding, Outcome, Prediction, PredictionFailure
 
 
 def outcome_from_dict(record: dict[str, Any]) -> Outcome:

@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from biounet_edge.finding import IndicatorFinding
 from biounet_edge.indicators import indicator_label
-from biounet_edge.prediction import Prediction
+from biounet_edge.prediction import IndicatorFinding, Prediction
 
 HEAT = 0.6
 """Opacity of a heatmap's maximum, in [0, 1]."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from biounet_edge.category import Category
+from biounet_edge.errors import Category
 from biounet_edge.photographs.left_out import LeftOut
 from biounet_edge.prediction import Outcome, Prediction
 from biounet_edge.storage import write_result

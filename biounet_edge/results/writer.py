@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from biounet_edge.category import Category
-from biounet_edge.errors import OutputError
+from biounet_edge.errors import Category, OutputError
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.photographs.memory import room_for
 from biounet_edge.prediction import Outcome, Prediction, PredictionFailure

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from biounet_edge.category import Category
-from biounet_edge.errors import InputError
+from biounet_edge.errors import Category, InputError
 from biounet_edge.photographs.discovery import Discovery, InputImage, check_is_not_output, look_through
 from biounet_edge.photographs.left_out import FORMAT, LeftOut
 from biounet_edge.predictor import Predictor

@@ -4,6 +4,7 @@
 a DICOM file is met. docs/dicom.md says what is read, and what `biounet_edge.results.dicom` writes.
 """
 
-from biounet_edge.photographs.dicom.content import Frame, frames_of
+from biounet_edge.photographs.dicom.content import frames_of
+from biounet_edge.photographs.dicom.signature import Frame
 
 __all__ = ["Frame", "frames_of"]

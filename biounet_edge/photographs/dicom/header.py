@@ -4,9 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from biounet_edge.category import Category
-from biounet_edge.errors import ImageError
-from biounet_edge.photographs.dicom.content import start_of_elements
+from biounet_edge.errors import Category, ImageError
+from biounet_edge.photographs.dicom.signature import start_of_elements
 from biounet_edge.photographs.dicom.subject import PRODUCT, Objection, is_own_result, objection_to
 
 if TYPE_CHECKING:

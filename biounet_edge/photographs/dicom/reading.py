@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from biounet_edge.errors import ImageError
 from biounet_edge.photographs.dicom.codestream import Layout, check_codestream, is_ordinary_jpeg
-from biounet_edge.photographs.dicom.content import Frame, is_dicom, is_dicom_file
 from biounet_edge.photographs.dicom.header import (
     DicomHeader,
     check_photograph,
@@ -18,6 +17,7 @@ from biounet_edge.photographs.dicom.header import (
     open_header,
     reason,
 )
+from biounet_edge.photographs.dicom.signature import Frame, is_dicom, is_dicom_file
 from biounet_edge.photographs.memory import room_for
 
 _AS_IN_FILES = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "MONOCHROME2")  # as JPEG files have colours

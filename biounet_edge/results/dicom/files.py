@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from biounet_edge.bundle.folder import Bundle
 from biounet_edge.errors import BiounetEdgeError, ImageError, InputError
-from biounet_edge.photographs.dicom.content import is_dicom_file
+from biounet_edge.photographs.dicom.signature import is_dicom_file
 from biounet_edge.photographs.discovery import InputImage
 from biounet_edge.photographs.file import checksum
 from biounet_edge.prediction import Outcome, Prediction

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless, generate_uid
 
-from biounet_edge.finding import IndicatorFinding
-from biounet_edge.prediction import Prediction
+from biounet_edge.prediction import IndicatorFinding, Prediction
 from biounet_edge.results.dicom.authorship import Authorship
 from biounet_edge.results.dicom.codes import INDICATOR_CODES, NO_UNITS, SALIENCY, label
 from biounet_edge.results.dicom.source import SourceImage

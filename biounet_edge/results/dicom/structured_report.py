@@ -18,9 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from biounet_edge.finding import IndicatorFinding
 from biounet_edge.photographs.dicom.subject import PRODUCT
-from biounet_edge.prediction import Outcome, Prediction, PredictionFailure
+from biounet_edge.prediction import IndicatorFinding, Outcome, Prediction, PredictionFailure
 from biounet_edge.results.dicom import codes
 from biounet_edge.results.dicom.authorship import Authorship
 from biounet_edge.results.dicom.source import SourceImage

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biounet_edge.errors import InputError
-from biounet_edge.finding import IndicatorFinding
 from biounet_edge.photographs.decoding import reduce_to
-from biounet_edge.prediction import Prediction
+from biounet_edge.prediction import IndicatorFinding, Prediction
 from biounet_edge.results.overlay import COLD, COLOURS, HEAT
 
 PICTURE_PX = 640

@@ -11,7 +11,7 @@ from importlib.resources import files
 from string import Template
 
 from biounet_edge.bundle.manifest import CANNOT_JUDGE, Manifest
-from biounet_edge.category import Category
+from biounet_edge.errors import Category
 from biounet_edge.indicators import INDICATORS, indicator_label
 from biounet_edge.photographs.left_out import SUBJECT
 from biounet_edge.results.html.card import escaped

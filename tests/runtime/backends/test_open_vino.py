@@ -49,14 +49,14 @@ def test_a_backend_says_what_it_is(classifier):
 
 
 @needs_bfloat16
-def test_bfloat16_agrees_with_onnxruntime(embedded, bfloat16_outputs, reference):
-    meter = AgreementMeter(embedded.manifest)
+def test_bfloat16_agrees_with_onnxruntime(bundle, bfloat16_outputs, reference):
+    meter = AgreementMeter(bundle.manifest)
     meter.add(bfloat16_outputs, reference)
     if GATES["bfloat16"].problems(meter.result()):  # not every model bears it: then nobody is given it
         with pytest.raises(VerificationError, match="does not compute in bfloat16"):
-            open_backend(embedded, "full", "openvino", "bfloat16")
+            open_backend(bundle, "full", "openvino", "bfloat16")
     else:
-        open_backend(embedded, "full", "openvino", "bfloat16").backend.close()
+        open_backend(bundle, "full", "openvino", "bfloat16").backend.close()
     # Seven bits of mantissa: with the demo, which is refused, probabilities moved by up to 3.4e-2.
     for name, tolerance in {
         "melanoma_probability": 5e-2,

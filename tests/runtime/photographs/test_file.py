@@ -11,7 +11,7 @@ import pytest
 
 from biounet_edge import ImageError
 from biounet_edge.photographs import file as image_file
-from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.dicom.signature import Frame
 from biounet_edge.photographs.file import read_file, turn_of
 from biounet_edge.photographs.source import open_source
 

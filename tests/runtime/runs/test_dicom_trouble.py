@@ -8,7 +8,7 @@ pytest.importorskip("pydicom", reason="the dicom extra is not installed")
 pytest.importorskip("highdicom", reason="the dicom extra is not installed")
 
 from biounet_edge import Predictor
-from biounet_edge.photographs.dicom.content import Frame
+from biounet_edge.photographs.dicom.signature import Frame
 from biounet_edge.runs.folder import RunOptions
 from biounet_edge.runs.watch import watch_folder
 

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from biounet_edge import Category, InputError, PredictionFailure
 from biounet_edge.cli.main import app
 from biounet_edge.photographs.decoding import opened_photograph
-from biounet_edge.photographs.dicom.content import Frame, frames_of, is_dicom_file
+from biounet_edge.photographs.dicom.content import frames_of
+from biounet_edge.photographs.dicom.signature import Frame, is_dicom_file
 from biounet_edge.photographs.discovery import discover
 
 from ...dicom_files import content, dataset, write
@@ -146,7 +147,8 @@ def test_frame_of_a_file_that_changes_while_it_is_read_is_refused(
     )
 
 
-def test_example_of_the_documentation_runs(tmp_path, photograph, monkeypatch):
+def test_example_of_the_documentation_runs(tmp_path, photograph, bundle, monkeypatch):
+    monkeypatch.setattr("biounet_edge.bundle.folder.default_bundle", lambda: bundle.folder)
     text = (Path(__file__).parents[4] / "docs" / "dicom.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     write(tmp_path / "IM000001", dataset(photograph))
