@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from biounet_edge.errors import Category, ImageError
 from biounet_edge.photographs.dicom.signature import start_of_elements
@@ -40,6 +40,10 @@ _NATIVE = {
 }
 _RLE = {"1.2.840.10008.1.2.5": "RLE lossless"}
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_ZEROS = 64
+"""Reads of up to 8 bytes in a row that give zeros alone: an attribute with a tag of zeros does not exist, and
+a gap of gigabytes would be taken for millions, at microseconds each."""
+
 _SYNTAXES = _NATIVE | _JPEG | _JPEG_2000 | _RLE
 _UID = re.compile(r"[0-9.]{1,64}")
 _QUOTED = re.compile(r"""(?<!\w)b?(['"]).*?\1(?!\w)""")
@@ -122,8 +126,11 @@ def open_header(file: BinaryIO) -> DicomHeader:
             'this is a DICOM file, and what reads it is not installed: pip install "biounet-edge[dicom]"'
         ) from error
     try:
-        _refuse_deflated(file)
-        dataset = dcmread(file, stop_before_pixels=True, force=True)  # some files lack their first 132 bytes
+        attributes = cast(BinaryIO, _Attributes(file))
+        _refuse_deflated(attributes)
+        dataset = dcmread(
+            attributes, stop_before_pixels=True, force=True
+        )  # some files lack their first 132 bytes
         frames = _number(dataset, "NumberOfFrames", 1)
         bits_allocated = _number(dataset, "BitsAllocated", 8)
         bits_stored = _number(dataset, "BitsStored", bits_allocated)
@@ -214,6 +221,24 @@ def check_photograph(header: DicomHeader, max_pixels: int, any_modality: bool = 
             f"the DICOM image has {header.bits_stored} bits a sample of which the highest is bit "
             f"{header.high_bit}, which cannot be read: expected bit {header.bits_stored - 1}"
         )
+
+
+class _Attributes:
+    """A DICOM file while its attributes are read; a part of it that reads as zeros ends that."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._zeros = file, 0
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as the file does; tag and length of an attribute are read together or one after the other."""
+        data = self._file.read(size)
+        self._zeros = self._zeros + 1 if 0 < len(data) <= 8 and not any(data) else 0
+        if self._zeros > _ZEROS:
+            raise ImageError(
+                "the DICOM header is damaged: a part of it reads as zeros, as after a disk error"
+            )
+        return data
 
 
 def _refuse_deflated(file: BinaryIO) -> None:

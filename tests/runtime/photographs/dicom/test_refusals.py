@@ -3,6 +3,7 @@
 import builtins
 import io
 import struct
+import time
 import zlib
 from contextlib import suppress
 
@@ -19,7 +20,7 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from biounet_edge import ImageError
+from biounet_edge import Category, ImageError
 from biounet_edge.photographs.decoding import decode
 from biounet_edge.photographs.dicom import Frame
 from biounet_edge.photographs.dicom.reading import read_frame
@@ -204,3 +205,21 @@ def test_read_frame_honours_its_own_limit(photograph):
 def test_missing_file_of_a_frame_is_an_image_error(tmp_path):
     with pytest.raises(ImageError, match="the file cannot be read: No such file"):
         decode(Frame(tmp_path / "gone", 1))
+
+
+@pytest.mark.parametrize("start", ["meta", "attributes", "sequence", "item"])
+def test_header_that_reads_as_zeros_is_damaged_however_long_it_is(start, photograph):
+    # Read one attribute of no length after the other, 64 MiB would take most of a minute.
+    whole = content(dataset(photograph))
+    sequence = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    before = whole[: whole.index(struct.pack("<HH2s", 0x0008, 0x0018, b"UI"))]  # after the SOP class
+    head = {"meta": whole[:132], "attributes": before, "sequence": before + sequence}
+    data = head.get(start, before + sequence + item) + bytes(64 * 1024**2)
+    begin = time.monotonic()
+    with pytest.raises(
+        ImageError, match="the DICOM header is damaged: a part of it reads as zeros"
+    ) as raised:
+        decode(data)
+    assert raised.value.category is Category.REFUSED  # not left out as another kind of object
+    assert time.monotonic() - begin < 5
