@@ -262,10 +262,15 @@ def _read_webp(data: bytes) -> ImageHeader:
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and end of the content of each chunk."""
+    """Yield kind, start and end of each chunk's content; what follows the last is no part of the image."""
     position = 12
-    while position + 8 <= len(data):
+    end = min(len(data), struct.unpack_from("<I", data, 4)[0] + 8)
+    while position + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, position)
+        if kind == bytes(4):  # else a gap of gigabytes is millions of empty chunks
+            raise ImageError(
+                f"the WebP image is truncated or damaged: its chunk at byte {position:,} reads as zeros"
+            )
         yield kind, position + 8, position + 8 + length
         position += 8 + length + length % 2
 

@@ -1,5 +1,6 @@
 import os
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -234,6 +235,17 @@ def test_decode_refuses_a_webp_with_a_zeroed_sector(quality, photograph):
         ImageError, match="WebP image is truncated or damaged: a part of its data reads as zeros"
     ):
         decode(data[:middle] + bytes(4096) + data[middle + 4096 :])
+
+
+def test_decode_refuses_a_webp_whose_chunks_read_as_zeros(photograph):
+    data = encode(".webp", photograph)
+    gap = 64 * 1024**2  # bytes; of chunks of no length, they would take seconds to walk over
+    longer = data[:4] + (len(data) - 8 + gap).to_bytes(4, "little") + data[8:]
+    begin = time.monotonic()
+    with pytest.raises(ImageError, match=rf"WebP image .* its chunk at byte {len(data):,} reads as zeros"):
+        decode(longer + bytes(gap))
+    np.testing.assert_array_equal(decode(data + bytes(gap)), photograph)  # behind its end
+    assert time.monotonic() - begin < 3
 
 
 @pytest.mark.parametrize("value", [0, 255])
