@@ -143,6 +143,23 @@ def test_codestream_of_another_precision_than_its_header_is_refused(
         decode(content(made))
 
 
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless], ids=lambda syntax: syntax.keyword)
+def test_codestream_with_a_zeroed_sector_is_refused(syntax):
+    noisy = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    whole = content(encoded(dataset(noisy), syntax))
+    middle = len(whole) // 2
+    with pytest.raises(ImageError, match=r"JPEG.* frame is damaged: a part of its data reads as zeros"):
+        decode(whole[:middle] + bytes(4096) + whole[middle + 4096 :])
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless], ids=lambda syntax: syntax.keyword)
+def test_codestream_of_one_colour_is_read(syntax, value):
+    flat = np.full((1500, 2000), value, np.uint8)
+    read = decode(content(encoded(dataset(flat, "MONOCHROME2"), syntax)))
+    np.testing.assert_array_equal(read, np.repeat(flat[..., np.newaxis], 3, axis=2))
+
+
 def test_unknown_transfer_syntax_is_refused(photograph):
     made = as_jpeg(dataset(photograph), [jpeg(photograph)])
     made.file_meta.TransferSyntaxUID = HTJ2K
