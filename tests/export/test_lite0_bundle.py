@@ -50,6 +50,9 @@ def test_every_level_says_how_familiar_a_photograph_is(lite0_bundle: Path) -> No
     assert manifest.outputs["familiarity"].shape == ["N"]
     golden = Bundle.open(lite0_bundle).golden().outputs["familiarity"]
     assert len(set(golden.tolist())) == len(golden)
+    parity = json.loads((lite0_bundle / "parity.json").read_text(encoding="utf-8"))["golden"]
+    compared = [row["graph"] for row in parity if row["output"] == "familiarity" and row["passed"]]
+    assert compared == ["classify.onnx", "cam.onnx", "full.onnx"]
 
 
 def test_card_names_the_family_and_missing_operating_points(lite0_bundle: Path) -> None:
