@@ -70,6 +70,7 @@ def test_every_graph_of_every_precision_passes_inspection(
         check_content(bundle, name)
 
 
+@pytest.mark.slow
 def test_float16_weights_of_a_half_stored_bundle_cost_no_space(
     every_precision: tuple[Path, ExportReport],
 ) -> None:

@@ -50,6 +50,7 @@ def test_checkpoint_stores_shared_convolutions_once(finished: Path) -> None:
     assert "networks.streaks.heatmap_paths.streaks.encoder.layer1.0.bn1.weight" in names
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing(
     finished: Path, config_path: Path, data_root: Path, tmp_path: Path
 ) -> None:

@@ -167,6 +167,7 @@ def test_killed_run_loses_nothing_and_ends_like_an_undisturbed_one(
     assert not list(output.rglob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_interrupted_run_ends_with_130_and_is_continued(make_images, start, tmp_path):
     images, output = make_images(30), tmp_path / "out"
     assert end(start(images, tmp_path / "whole"))[0] == 3
@@ -181,6 +182,7 @@ def test_interrupted_run_ends_with_130_and_is_continued(make_images, start, tmp_
     assert results(output) == results(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_run_on_a_full_disk_ends_with_1_and_is_continued(make_images, start, tmp_path):
     images, output = make_images(12), tmp_path / "out"
     assert end(start(images, tmp_path / "whole"))[0] == 3
