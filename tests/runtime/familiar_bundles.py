@@ -14,13 +14,14 @@ from biounet_edge.bundle.golden import read_golden
 from biounet_edge.bundle.manifest import FAMILIARITY, FamiliaritySpec, FileSpec, OutputSpec
 from biounet_edge.bundle.protobuf import read_fields
 
+from .bundle.graphs import GRAPH, computed, integer, integers, message
+
 THRESHOLD = 100.0
 """Grey level below which a photograph is unfamiliar to the bundle under test."""
 
 SPEC = FamiliaritySpec(threshold=THRESHOLD, score="mean grey level", source="A. Tester, 2026")
 
-_FLOAT, _INT64 = 1, 7  # TensorProto.DataType
-_GRAPH = 7  # field of ModelProto
+_FLOAT = 1  # TensorProto.DataType
 _OUTPUT = 12  # field of GraphProto
 _UNUSED = b"unlikeness_"  # as long as the name it replaces, so that no length changes
 
@@ -78,68 +79,44 @@ def _file_spec(path: Path) -> FileSpec:
 
 
 def _with_output(model: bytes, image: str) -> bytes:
-    """Adds ReduceMean(Cast(image)) to the graph of a model; field numbers are those of onnx.proto3."""
-    to_float = _node("Cast", [image], "grey_values", _text(1, "to") + _number(3, _FLOAT) + _number(20, 2))
-    keep = _text(1, "keepdims") + _number(3, 0) + _number(20, 2)
-    mean = _node("ReduceMean", ["grey_values", "grey_axes"], FAMILIARITY, keep)
-    axes = _number(1, 3) + _number(2, _INT64) + _text(8, "grey_axes")
-    axes += _bytes(9, np.array([1, 2, 3], "<i8").tobytes())
-    shape = _bytes(1, _text(2, "N"))
-    output = _text(1, FAMILIARITY) + _bytes(2, _bytes(1, _number(1, _FLOAT) + _bytes(2, shape)))
-    added = _bytes(1, to_float) + _bytes(1, mean) + _bytes(5, axes) + _bytes(12, output)
-    graph = next(value for number, value in read_fields(memoryview(model)) if number == _GRAPH)
-    assert isinstance(graph, memoryview)
-    return _with_graph(model, bytes(graph) + added)
+    """Adds ReduceMean(Cast(image)) to the graph of a model."""
+    shape = message(1, message(2, b"N"))
+    value_type = message(1, integer(1, _FLOAT), message(2, shape))
+    added = (
+        computed("Cast", image, "grey_values", to=_FLOAT),
+        computed("ReduceMean", "grey_values grey_axes", FAMILIARITY, keepdims=0),
+        integers("grey_axes", 1, 2, 3),
+        message(_OUTPUT, message(1, FAMILIARITY.encode()), message(2, value_type)),
+    )
+    return _with_graph(model, _graph_of(model), *added)
 
 
 def _without_output(model: bytes) -> bytes:
     """Takes the output from the graph, and its name from the tensors, so that another may have it."""
-    graph = next(value for number, value in read_fields(memoryview(model)) if number == _GRAPH)
-    assert isinstance(graph, memoryview)
     score = FAMILIARITY.encode()
     kept = b"".join(
-        _bytes(number, bytes(value))
-        for number, value in read_fields(graph)
+        message(number, bytes(value))
+        for number, value in read_fields(_graph_of(model))
         if isinstance(value, memoryview) and not (number == _OUTPUT and _name_of(value) == score)
     )
     return _with_graph(model, kept.replace(score, _UNUSED))
 
 
-def _with_graph(model: bytes, graph: bytes) -> bytes:
-    fields = (
-        (number, graph if number == _GRAPH else value) for number, value in read_fields(memoryview(model))
-    )
-    return b"".join(
-        _number(number, value) if isinstance(value, int) else _bytes(number, bytes(value))
-        for number, value in fields
-    )
+def _graph_of(model: bytes) -> memoryview:
+    graph = next(value for number, value in read_fields(memoryview(model)) if number == GRAPH)
+    assert isinstance(graph, memoryview)
+    return graph
+
+
+def _with_graph(model: bytes, *graph: bytes | memoryview) -> bytes:
+    parts = []
+    for number, value in read_fields(memoryview(model)):
+        if isinstance(value, int):
+            parts.append(integer(number, value))
+        else:
+            parts.append(message(number, *(graph if number == GRAPH else (value,))))
+    return b"".join(parts)
 
 
 def _name_of(value_info: memoryview) -> bytes:
     return next(bytes(value) for number, value in read_fields(value_info) if number == 1)  # type: ignore[arg-type]
-
-
-def _node(kind: str, inputs: list[str], output: str, attribute: bytes) -> bytes:
-    names = b"".join(_text(1, name) for name in inputs)
-    return names + _text(2, output) + _text(3, output) + _text(4, kind) + _bytes(5, attribute)
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _text(field: int, value: str) -> bytes:
-    return _bytes(field, value.encode())
-
-
-def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
